@@ -1,0 +1,156 @@
+"""A typed, embeddable job queue on Redis and Valkey.
+
+Importing this loads nothing but the names: each is fetched from its module when it is first used, so that a producer
+pays neither for the worker nor for an extra.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing's own would have to be imported; checkers know this name, too
+if TYPE_CHECKING:
+    from redqueue.backoff import Backoff, Exponential
+    from redqueue.client.aio.job import AsyncJob
+    from redqueue.client.aio.queue import AsyncQueue
+    from redqueue.client.aio.service import AsyncJobQueueService
+    from redqueue.client.sync.job import Job
+    from redqueue.client.sync.queue import Queue
+    from redqueue.client.sync.service import JobQueueService
+    from redqueue.context import INJECTED, JobContext
+    from redqueue.errors import (
+        BadInput,
+        ConfigurationError,
+        CorruptEnvelope,
+        Discard,
+        InvalidArguments,
+        InvalidName,
+        InvalidOption,
+        JobCancelled,
+        JobError,
+        JobFailed,
+        LeaseLost,
+        MethodNotAllowed,
+        MissingExtra,
+        NotRegistered,
+        PayloadNotSerializable,
+        PayloadTooLarge,
+        RedisError,
+        RedisFull,
+        RedisRefused,
+        RedisUnavailable,
+        RedQueueError,
+        RegistrationError,
+        ResultGone,
+        ResultNotSerializable,
+        ResultTimeout,
+        Retry,
+        Snooze,
+        Steering,
+        UnknownJobType,
+    )
+    from redqueue.options import JobOptions, ProcessorOptions, RunOptions, TaskOptions
+    from redqueue.processors import BaseProcessor
+    from redqueue.records import JobStatus, QueueHealth, QueueStats
+    from redqueue.registry import ServiceRegistry, job_method
+    from redqueue.rules import Keep
+    from redqueue.settings import Settings
+    from redqueue.shapes import JobData
+    from redqueue.worker.worker import Worker
+
+__all__ = [
+    "INJECTED",
+    "AsyncJob",
+    "AsyncJobQueueService",
+    "AsyncQueue",
+    "Backoff",
+    "BadInput",
+    "BaseProcessor",
+    "ConfigurationError",
+    "CorruptEnvelope",
+    "Discard",
+    "Exponential",
+    "InvalidArguments",
+    "InvalidName",
+    "InvalidOption",
+    "Job",
+    "JobCancelled",
+    "JobContext",
+    "JobData",
+    "JobError",
+    "JobFailed",
+    "JobOptions",
+    "JobQueueService",
+    "JobStatus",
+    "Keep",
+    "LeaseLost",
+    "MethodNotAllowed",
+    "MissingExtra",
+    "NotRegistered",
+    "PayloadNotSerializable",
+    "PayloadTooLarge",
+    "ProcessorOptions",
+    "Queue",
+    "QueueHealth",
+    "QueueStats",
+    "RedQueueError",
+    "RedisError",
+    "RedisFull",
+    "RedisRefused",
+    "RedisUnavailable",
+    "RegistrationError",
+    "ResultGone",
+    "ResultNotSerializable",
+    "ResultTimeout",
+    "Retry",
+    "RunOptions",
+    "ServiceRegistry",
+    "Settings",
+    "Snooze",
+    "Steering",
+    "TaskOptions",
+    "UnknownJobType",
+    "Worker",
+    "job_method",
+]
+
+_HOMES = {
+    "redqueue.backoff": "Backoff Exponential",
+    "redqueue.client.aio.job": "AsyncJob",
+    "redqueue.client.aio.queue": "AsyncQueue",
+    "redqueue.client.aio.service": "AsyncJobQueueService",
+    "redqueue.client.sync.job": "Job",
+    "redqueue.client.sync.queue": "Queue",
+    "redqueue.client.sync.service": "JobQueueService",
+    "redqueue.context": "INJECTED JobContext",
+    "redqueue.errors": (
+        "BadInput ConfigurationError CorruptEnvelope Discard InvalidArguments InvalidName InvalidOption "
+        "JobCancelled JobError JobFailed LeaseLost MethodNotAllowed MissingExtra NotRegistered "
+        "PayloadNotSerializable PayloadTooLarge RedQueueError RedisError RedisFull RedisRefused "
+        "RedisUnavailable RegistrationError ResultGone ResultNotSerializable ResultTimeout Retry Snooze "
+        "Steering UnknownJobType"
+    ),
+    "redqueue.options": "JobOptions ProcessorOptions RunOptions TaskOptions",
+    "redqueue.processors": "BaseProcessor",
+    "redqueue.records": "JobStatus QueueHealth QueueStats",
+    "redqueue.registry": "ServiceRegistry job_method",
+    "redqueue.rules": "Keep",
+    "redqueue.settings": "Settings",
+    "redqueue.shapes": "JobData",
+    "redqueue.worker.worker": "Worker",
+}
+"""Which names a module is the home of; `__all__` and the imports above say the same, and a test compares them."""
+
+if not TYPE_CHECKING:  # or a checker would take any name
+
+    def __getattr__(name):
+        """The public name, from its home, which is imported on first use."""
+        from importlib import import_module
+
+        for home, names in _HOMES.items():
+            if name in names.split():
+                value = globals()[name] = getattr(import_module(home), name)
+                return value
+        raise AttributeError(f"module 'redqueue' has no attribute {name!r}")
+
+    def __dir__():
+        """The public names, fetched or not."""
+        return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""How Redis is reached: the only place that imports redis."""

@@ -1,0 +1,103 @@
+"""From what a caller hands to `add` to jobs that are ready to be sent: names looked up, ids drawn, all checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from redqueue.client.ids import fresh_ids, now_ms
+from redqueue.core.add import NewJob, prepare
+from redqueue.core.generic import GenericTask
+from redqueue.errors import BadInput, InvalidOption
+from redqueue.registry import job_type_of
+from redqueue.shapes import JobData
+
+
+def new_job(job_type: object, data: object, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> NewJob:
+    """One job, of a job type, a JobData or a registered processor.
+
+    Raises:
+        BadInput: what is wrong; nothing was sent.
+        NotRegistered: the function is no registered processor.
+    """
+    name, payload = _named(job_type, data)
+    return prepare(name, payload, options, defaults, created_ms=now_ms(), fresh_id=fresh_ids(1)[0])
+
+
+def new_jobs(jobs: Iterable[Any], options: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[NewJob]:
+    """Many jobs, each with options of its own over the common ones; all of them checked before this returns.
+
+    Raises:
+        BadInput: what is wrong, with a note that says in which job; nothing was sent.
+    """
+    if options.get("job_id") is not None:
+        raise InvalidOption("job_id", "job_id can't be common to many jobs: give each its own, or none")
+    items = list(jobs)
+    created_ms, prepared = now_ms(), []
+    for n, (item, fresh_id) in enumerate(zip(items, fresh_ids(len(items)), strict=True)):
+        try:
+            job_type, data, own = _taken_apart(item)
+            name, payload = _named(job_type, data)
+            both = _over(options, own)
+            prepared.append(prepare(name, payload, both, defaults, created_ms=created_ms, fresh_id=fresh_id))
+        except BadInput as error:
+            error.add_note(f"in the job at index {n}")
+            raise
+    return prepared
+
+
+def new_generic_job(task: GenericTask, defaults: Mapping[str, Any]) -> NewJob:
+    """A generic job; who asked is told by its data."""
+    return prepare(
+        task.data.job_type,
+        task.data,
+        task.options,
+        defaults,
+        created_ms=now_ms(),
+        fresh_id=fresh_ids(1)[0],
+        label=task.data.label,
+    )
+
+
+def job_type_of_data(data: object) -> str:
+    """The job type that a JobData's class declares.
+
+    Raises:
+        InvalidOption: it is no JobData, or its class declares none.
+    """
+    job_type = getattr(type(data), "job_type", None)
+    if not isinstance(data, JobData) or not isinstance(job_type, str):
+        raise InvalidOption("data", f'{type(data).__name__} must be a JobData with job_type: ClassVar[str] = "..."')
+    return job_type
+
+
+def _named(job_type: object, data: object) -> tuple[str, object]:
+    if isinstance(job_type, str):
+        return job_type, data
+    if not isinstance(job_type, JobData):
+        return job_type_of(job_type), data
+    if data is not None:
+        raise InvalidOption("data", f"{type(job_type).__name__} is the data already: leave the other out")
+    return job_type_of_data(job_type), job_type
+
+
+def _taken_apart(item: object) -> tuple[object, object, Mapping[str, Any]]:
+    match item:
+        case (job_type, data):
+            return job_type, data, {}
+        case (job_type, data, Mapping() as own):
+            return job_type, data, own
+        case JobData():
+            return item, None, {}
+        case _:
+            raise InvalidOption(
+                "jobs", f"a job is (job type, data), (job type, data, options) or a JobData, not {type(item).__name__}"
+            )
+
+
+def _over(common: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not common or not own:
+        return own or common
+    if own.get("delay") is not None or own.get("at") is not None:
+        common = {name: value for name, value in common.items() if name not in ("delay", "at")}
+    return {**common, **{name: value for name, value in own.items() if value is not None}}

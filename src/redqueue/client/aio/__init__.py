@@ -1,0 +1,1 @@
+"""The handles for tasks: written by hand, and what `sync` is generated from."""

@@ -1,0 +1,79 @@
+"""Carries calls out: sends each until it is answered or there is no use in trying any longer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, TypeVar
+
+from redqueue.client.faults import CAUGHT
+from redqueue.client.lanes import producer
+from redqueue.client.patience import PATIENCE, Patience, Trouble
+from redqueue.client.transport import AsyncTransport
+from redqueue.core.keys import Keys
+from redqueue.core.script import Call, Steps
+
+R = TypeVar("R")
+
+
+class AsyncRunner:
+    """Carries out the calls of one queue, for tasks of any event loop.
+
+    A numbered call travels on a lane of this process's, so that sending it again changes nothing. The lane of a call
+    that was given up or cancelled is not used again: a copy of the call may still be on its way.
+    """
+
+    __slots__ = ("_transport", "keys", "patience")
+
+    def __init__(self, transport: AsyncTransport, keys: Keys, patience: Patience = PATIENCE) -> None:
+        self._transport = transport
+        self.keys = keys
+        self.patience = patience
+
+    async def run(self, call: Call[R]) -> R:
+        """What the call's answer says.
+
+        Raises:
+            RedisUnavailable: not reached in 5 s, or no answer in 30 s; `sent` says which.
+            RedisRefused, RedisFull: Redis said no.
+        Cost: one round trip.
+        """
+        if not call.script.numbered:
+            return call.read(await self._send(call))
+        ours = producer()
+        lane = ours.take()
+        raw = await self._send(call.on(self.keys.producer(lane), next(ours.numbers)))
+        ours.give_back(lane)
+        return call.read(raw)
+
+    async def run_steps(self, steps: Steps[R]) -> R:
+        """What an operation of several round trips returns. Calls that were carried out stay so when a later fails."""
+        answer: Any = None
+        try:
+            while True:
+                answer = await self.run(steps.send(answer))
+        except StopIteration as end:
+            result: R = end.value
+            return result
+
+    async def close(self) -> None:
+        """Give the share of the pool back."""
+        await self._transport.close()
+
+    async def _send(self, call: Call[Any]) -> Any:
+        began = time.monotonic()
+        try:
+            return await self._transport.send(call)
+        except CAUGHT as error:
+            return await self._send_again(call, error, began)
+
+    async def _send_again(self, call: Call[Any], error: Exception, began: float) -> Any:
+        trouble = Trouble(self.patience, self._transport.target, began)
+        while True:
+            await asyncio.sleep(trouble.wait_after(error, time.monotonic()))
+            if trouble.reconnect:
+                await self._transport.reset()
+            try:
+                return await self._transport.send(call)
+            except CAUGHT as again:
+                error = again

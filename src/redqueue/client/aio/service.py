@@ -1,0 +1,165 @@
+"""Many queues behind one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from copy import copy
+from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
+
+from redqueue.client.adding import job_type_of_data, new_generic_job
+from redqueue.client.aio.job import AsyncJob
+from redqueue.client.aio.queue import AsyncQueue
+from redqueue.client.pools import AsyncRedisClient
+from redqueue.client.transport import AsyncTransport, locate
+from redqueue.core import generic, health
+from redqueue.errors import RedisError
+from redqueue.options import JobOptions, Parameters, TaskOptions
+from redqueue.records import JobStatus, QueueHealth, QueueStats
+from redqueue.registry import ServiceRegistry
+from redqueue.settings import Settings
+from redqueue.shapes import JobData
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class AsyncJobQueueService:
+    """Many queues behind one object; here a job type is also the name of its queue.
+
+    Nothing is opened before the first call. Every method that adds or looks may raise RedisUnavailable, RedisRefused
+    or RedisFull.
+
+    Args:
+        url: by default, and without a client, that of the settings, which are by default `Settings.from_env`.
+        client: a client of redis-py's, or its pool, with decode_responses=False; it is used as it is and never closed.
+        registry: where `execute` looks functions up; by default `ServiceRegistry.get_instance`.
+    Raises:
+        ConfigurationError: the URL or the client can't work.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: AsyncRedisClient | None = None,
+        settings: Settings | None = None,
+        registry: ServiceRegistry | None = None,
+    ) -> None:
+        location = locate(url, client, lambda: (settings or Settings.from_env()).url)
+        self._url = None if location is None else location.url
+        self._client = client
+        self._registry = registry or ServiceRegistry.get_instance()
+        self._options: dict[str, Any] = {}
+        self._queues: dict[str, AsyncQueue] = {}
+        AsyncTransport(location, client)  # refuses now what can't work, and opens nothing
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """A service at the URL that the environment names; see `Settings.from_env`."""
+        return cls(settings=Settings.from_env(environ))
+
+    def queue(self, job_type: str) -> AsyncQueue:
+        """The queue of a job type; the same handle each time.
+
+        Raises:
+            InvalidName: no queue can have that name.
+        """
+        queue = self._queues.get(job_type)
+        return queue or self._queues.setdefault(job_type, AsyncQueue(job_type, self._url, client=self._client))
+
+    def with_options(self, **options: Unpack[TaskOptions]) -> Self:
+        """The same service with defaults for what it adds: options for `execute`, beside the method's own arguments.
+
+        `context`, `queue` and who asked go with execute_* only.
+
+        Raises:
+            InvalidOption: an unknown one, or a value out of bounds.
+        """
+        other = copy(self)
+        other._options = generic.over(self._options, options)
+        return other
+
+    async def add_job(self, job_type: str, data: object, **options: Unpack[JobOptions]) -> str:
+        """Store one job in the queue of its type; answers its id. See `AsyncQueue.add`."""
+        given: Any = generic.job_options(generic.over(self._options, options))
+        return (await self.queue(job_type).add(job_type, data, **given)).id
+
+    async def add(self, data: JobData[R], **options: Unpack[JobOptions]) -> AsyncJob[R]:
+        """Store one job in the queue of the type that its data declares. See `AsyncQueue.add`."""
+        given: Any = generic.job_options(generic.over(self._options, options))
+        return await self.queue(job_type_of_data(data)).add(data, **given)
+
+    async def execute_service_method(
+        self, label: str, service: str, method: str, parameters: Parameters = (), **options: Unpack[TaskOptions]
+    ) -> str:
+        """Store a call of a service's method; answers the job's id. The worker's registry decides whether it may run.
+
+        Args:
+            label: what people read, at most 256 characters; never looked up.
+            parameters: a list or tuple in order, or a mapping by name.
+            options: see `TaskOptions`.
+        Raises:
+            BadInput: nothing was sent.
+        Cost: one round trip.
+        """
+        task = generic.method_task(label, service, method, parameters, generic.over(self._options, options))
+        return (await self._store(task)).id
+
+    async def execute_task(
+        self, label: str, function: str, parameters: Parameters = (), **options: Unpack[TaskOptions]
+    ) -> str:
+        """Store a call of a task by its registered name; otherwise as `execute_service_method`."""
+        task = generic.function_task(label, function, parameters, generic.over(self._options, options))
+        return (await self._store(task)).id
+
+    @overload
+    async def execute(
+        self, method: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncJob[R]: ...
+    @overload
+    async def execute(self, method: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncJob[R]: ...
+    async def execute(self, method: Any, /, *args: Any, **kwargs: Any) -> AsyncJob[Any]:
+        """Store a call of a registered bound method or task, with its arguments. Options go into `with_options`.
+
+        Raises:
+            NotRegistered: the registry doesn't name it; nothing was sent.
+            BadInput: nothing was sent.
+        Cost: one round trip.
+        """
+        name = self._registry.name_of(method)
+        return await self._store(generic.named_task(name, generic.parameters_of(method, args, kwargs), self._options))
+
+    async def get_job_status(self, job_type: str, job_id: str) -> JobStatus | None:
+        """State, attempts, result and times of one job, or None: never added, or finished and no longer kept."""
+        return await self.queue(job_type).get_status(job_id)
+
+    async def get_queue_stats(self, job_type: str) -> QueueStats:
+        """The queue of a job type in numbers. Cost: one round trip."""
+        return await self.queue(job_type).get_stats()
+
+    async def get_queue_health(self, job_type: str) -> QueueHealth:
+        """Whether the queue of a job type moves; tells also that Redis can't be reached, after 5 s, and raises not.
+
+        Raises:
+            InvalidName: no queue can have that name.
+        Cost: one round trip.
+        """
+        try:
+            return health.judge(await self.queue(job_type).get_stats())
+        except RedisError as error:
+            return health.without_stats(error)
+
+    async def close(self) -> None:
+        """Give the shares of the pool back; the last one closes it. Twice is fine; a given client stays open."""
+        for queue in list(self._queues.values()):
+            await queue.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _store(self, task: generic.GenericTask) -> AsyncJob[Any]:
+        queue = self.queue(task.queue)
+        return await queue._store(new_generic_job(task, queue._defaults))

@@ -1,0 +1,236 @@
+# Generated from client/aio/queue.py by make gen; do not edit.
+"""One queue: adding jobs, looking at them, steering them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Concatenate, Self, TypeVar, Unpack, overload
+
+from redqueue.client.adding import new_job, new_jobs
+from redqueue.client.pools import RedisClient
+from redqueue.client.sync.job import Job
+from redqueue.client.sync.runner import Runner
+from redqueue.client.transport import Transport, locate
+from redqueue.core import add, audit, inspect, steer, sweep
+from redqueue.core.add import NewJob
+from redqueue.core.keys import Keys
+from redqueue.defaults import DEFAULT_PREFIX
+from redqueue.errors import Seconds
+from redqueue.options import CancelAnswer, JobOptions, State, check_job_id, check_queue_defaults
+from redqueue.records import JobStatus, QueueStats
+from redqueue.settings import Settings
+from redqueue.shapes import JobData
+
+D = TypeVar("D")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Queue:
+    """One queue by its name: a share of the process's one pool for a URL.
+
+    Nothing is opened before the first call, so it may be made when a module is imported, before a fork and outside of
+    any event loop. Every method may raise RedisUnavailable, RedisRefused or RedisFull.
+
+    Args:
+        name: of ``[A-Za-z0-9][A-Za-z0-9_.-]{0,63}``.
+        url: by default, and without a client, what `Settings.from_env` finds.
+        client: a client of redis-py's, or its pool, with decode_responses=False; it is used as it is and never closed.
+        prefix: what all keys begin with.
+        defaults: options for each job that doesn't say otherwise.
+    Raises:
+        InvalidName, InvalidOption: the name, the prefix or a default.
+        ConfigurationError: the URL or the client can't work.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str | None = None,
+        *,
+        client: RedisClient | None = None,
+        prefix: str = DEFAULT_PREFIX,
+        **defaults: Unpack[JobOptions],
+    ) -> None:
+        self.name = name
+        self._keys = Keys(name, prefix)
+        self._defaults = check_queue_defaults(defaults)
+        location = locate(url, client, lambda: Settings.from_env().url)
+        self._runner = Runner(Transport(location, client), self._keys)
+
+    @overload
+    def add(self, job_type: str, data: object = None, **options: Unpack[JobOptions]) -> Job[Any]: ...
+    @overload
+    def add(self, job_type: JobData[R], **options: Unpack[JobOptions]) -> Job[R]: ...
+    @overload
+    def add(
+        self, job_type: Callable[Concatenate[D, ...], Coroutine[Any, Any, R]], data: D, **options: Unpack[JobOptions]
+    ) -> Job[R]: ...
+    @overload
+    def add(self, job_type: Callable[Concatenate[D, ...], R], data: D, **options: Unpack[JobOptions]) -> Job[R]: ...
+    def add(self, job_type: Any, data: Any = None, **options: Unpack[JobOptions]) -> Job[Any]:
+        """Store one job and make it claimable, at once or when it is due.
+
+        Stored when this returns; run at least once after that. Adding again with the same ``job_id`` is safe.
+
+        Args:
+            job_type: its name; or a JobData, which is the data too; or a registered processor.
+            data: whatever msgspec encodes to JSON, at most 1 MiB encoded.
+            options: see `JobOptions`; times are seconds or `timedelta`.
+        Raises:
+            BadInput, NotRegistered: nothing was sent.
+            RedisUnavailable: when its `sent` is true, nobody knows whether it was stored; add again with the same
+                ``job_id``.
+        Cost: one round trip.
+        """
+        return self._store(new_job(job_type, data, options, self._defaults))
+
+    def add_many(
+        self,
+        jobs: Iterable[tuple[str, object] | tuple[str, object, JobOptions] | JobData[Any]],
+        **options: Unpack[JobOptions],
+    ) -> Sequence[Job[Any]]:
+        """Store many jobs, in order. All are checked before the first is sent.
+
+        Args:
+            jobs: (job type, data), (job type, data, options of its own) or a JobData.
+            options: for all that don't say otherwise.
+        Raises:
+            BadInput: nothing was sent; a note says which job it was.
+            RedisUnavailable, RedisFull: the jobs of earlier round trips are stored; the one that failed is stored whole
+                or not at all.
+        Cost: one round trip for 1,000 jobs or about 4 MiB.
+        """
+        prepared = new_jobs(jobs, options, self._defaults)
+        answers = self._runner.run_steps(add.add_many(self._keys, prepared))
+        pairs = zip(prepared, answers, strict=True)
+        return [Job(self._runner, job.id, job.job_type, answer) for job, answer in pairs]
+
+    def job(self, job_id: str) -> Job[Any]:
+        """A handle on a job by its id. Takes no round trip, so it doesn't tell whether there is such a job."""
+        return Job(self._runner, check_job_id(job_id))
+
+    def get_status(self, job_id: str) -> JobStatus | None:
+        """State, attempts, result and times of one job, or None: never added, or finished and no longer kept.
+
+        Cost: one round trip.
+        """
+        return self._runner.run(inspect.get_status(self._keys, job_id))
+
+    @overload
+    def get_data(self, job_id: str) -> Any: ...
+    @overload
+    def get_data(self, job_id: str, type: type[T]) -> T | None: ...
+    def get_data(self, job_id: str, type: Any = Any) -> Any:
+        """The job's data, decoded as that type; None when the job isn't known.
+
+        Raises:
+            InvalidArguments: it doesn't fit the type. The message names the path, never the value.
+            CorruptEnvelope: what is stored is not a job of redqueue's.
+        Cost: one round trip.
+        """
+        return self._runner.run(inspect.get_data(self._keys, job_id, type))
+
+    def get_stats(self) -> QueueStats:
+        """The queue in numbers. Cost: one round trip."""
+        return self._runner.run(inspect.get_stats(self._keys))
+
+    def jobs(self, state: State, start: int = 0, count: int = 50, *, newest: bool = True) -> Sequence[JobStatus]:
+        """One page of the jobs in a state.
+
+        Args:
+            start: how many to skip.
+            count: at most 1,000.
+            newest: the last in line or to finish come first.
+        Cost: one round trip.
+        """
+        return self._runner.run(inspect.jobs(self._keys, state, start, count, newest=newest))
+
+    def cancel(self, job_id: str, reason: str = "") -> CancelAnswer:
+        """End a job: at once when it waits ("cancelled"), by its worker when it runs ("requested").
+
+        "finished" and "missing" say that there was nothing to end.
+
+        Cost: one round trip.
+        """
+        return self._runner.run(steer.cancel(self._keys, job_id, reason))
+
+    def retry(self, job_id: str, *, fresh: bool = True) -> bool:
+        """Run a failed, cancelled or completed job again, at the end of its priority. False: it is none of these.
+
+        Args:
+            fresh: with all its retries; else the attempts so far count.
+        Cost: one round trip.
+        """
+        return self._runner.run(steer.retry(self._keys, job_id, fresh=fresh))
+
+    def promote(self, job_id: str) -> bool:
+        """Run a delayed job now. False: it isn't delayed. Cost: one round trip."""
+        return self._runner.run(steer.promote(self._keys, job_id))
+
+    def remove(self, job_id: str) -> bool:
+        """Remove a job with all that is kept of it. False: it isn't known, or it runs. Cost: one round trip."""
+        return self._runner.run(steer.remove(self._keys, job_id))
+
+    def pause(self) -> None:
+        """Workers start no more jobs of this queue until `resume`; adding goes on. Cost: one round trip."""
+        self._runner.run(steer.pause(self._keys))
+
+    def resume(self) -> None:
+        """End a pause. Cost: one round trip."""
+        self._runner.run(steer.resume(self._keys))
+
+    def clean(self, state: State, *, older_than: Seconds = 0, limit: int = 1000) -> int:
+        """Remove jobs in a state, the oldest first, with all that is kept of them; answers how many.
+
+        Args:
+            older_than: seconds since they finished, or, in waiting and delayed, since they were added by their
+                producer's clock.
+            limit: how many at most.
+        Raises:
+            InvalidOption: nothing was sent; active jobs can't be cleaned.
+        Cost: one round trip for 1,000 jobs.
+        """
+        return self._runner.run_steps(sweep.clean(self._keys, state, older_than=older_than, limit=limit))
+
+    def drain(self, *, delayed: bool = False) -> int:
+        """Remove all jobs that wait, and the delayed ones too when asked; answers how many.
+
+        Jobs added meanwhile may be among them. Cost: one round trip for 1,000 jobs.
+        """
+        return self._runner.run_steps(sweep.drain(self._keys, delayed=delayed))
+
+    def obliterate(self, *, force: bool = False) -> int:
+        """Remove the whole queue; answers how many jobs it had. It is paused from the first round trip on.
+
+        Args:
+            force: also while jobs run; their runs go on, and their outcomes are not recorded.
+        Raises:
+            InvalidOption: jobs run, and force isn't set; nothing was removed.
+        Cost: one round trip for 1,000 jobs.
+        """
+        return self._runner.run_steps(sweep.obliterate(self._keys, force=force))
+
+    def audit(self) -> Sequence[str]:
+        """What is inconsistent in the stored queue, in words; empty when it is sound. Changes nothing.
+
+        Cost: some round trips for 1,000 jobs.
+        """
+        return self._runner.run_steps(audit.audit(self._keys))
+
+    def close(self) -> None:
+        """Give the share of the pool back; the last share closes it. Twice is fine; a given client stays open."""
+        self._runner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _store(self, job: NewJob) -> Job[Any]:
+        answers = self._runner.run(add.add(self._keys, (job,)))
+        return Job(self._runner, job.id, job.job_type, answers[0])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"

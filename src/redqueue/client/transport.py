@@ -1,0 +1,308 @@
+"""The way to Redis: a share of one pool for each URL, process and event loop, opened at first use.
+
+So a queue may be made when a module is imported, before a fork and outside of any event loop, and be used in threads,
+in a second `asyncio.run`, in a forked child, and again after `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from weakref import WeakSet
+
+from redis.exceptions import MaxConnectionsError
+
+from redqueue.client.faults import CAUGHT, Action, classify
+from redqueue.client.pools import (
+    CONNECT_TIMEOUT,
+    AsyncRedisClient,
+    RedisClient,
+    check_given,
+    check_given_async,
+    connect,
+    connect_async,
+    most_at_once,
+)
+from redqueue.client.urls import Location, parse
+from redqueue.core.script import Call
+from redqueue.errors import ConfigurationError
+
+GIVEN: Final = "the client that was given"
+
+_UNDROPPED: Final = (*CAUGHT, AttributeError, TypeError)
+"""A given RedisCluster sees to that itself, and the blocking pool of redis-py 5 can drop only all or none."""
+
+
+@dataclass(slots=True, eq=False)
+class _Pool:
+    """An opened client and the handles that have a share in it."""
+
+    client: Any
+    close: Callable[[], Any]
+    shares: WeakSet[Any] = field(default_factory=WeakSet)
+    open: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class _AsyncPool(_Pool):
+    """The same of one event loop; of a given client nobody knows which. `living` closes it."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    living: AsyncGenerator[None] | None = None
+    gate: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gate = asyncio.Semaphore(most_at_once(self.client))
+
+
+class _Process:
+    """The pools of one process. A forked child starts with none and keeps its parent's, untouched, for good.
+
+    Were they collected, their connections would be closed, and with them the parent's: sockets and the loop's
+    selector are shared by a fork.
+    """
+
+    def __init__(self, parent: _Process | None = None) -> None:
+        self.pid = os.getpid()
+        self.parent = parent
+        self.lock = threading.Lock()
+        self.sync: dict[str, _Pool] = {}
+        self.loops: dict[asyncio.AbstractEventLoop, dict[str, _AsyncPool]] = {}
+
+
+_here = _Process()
+
+
+def _process() -> _Process:
+    global _here
+    if _here.pid != os.getpid():
+        _here = _Process(_here)
+    return _here
+
+
+class Transport:
+    """One handle's way to Redis, for threads.
+
+    Args:
+        location: where to; or a client of the user's, which is used as it is and never closed.
+    """
+
+    __slots__ = ("__weakref__", "_location", "_pid", "_pool", "target")
+
+    def __init__(self, location: Location | None, client: RedisClient | None = None) -> None:
+        self._location = location
+        self._pool = None if client is None else _Pool(check_given(client), lambda: None)
+        self._pid = os.getpid()
+        self.target = GIVEN if location is None else str(location)
+
+    def send(self, call: Call[Any]) -> Any:
+        """The raw answer to one call; raises what redis-py raises.
+
+        Cost: one round trip, two when the server doesn't have the script.
+        """
+        script, keys = call.script, call.keys
+        client = self.client()
+        try:
+            return client.execute_command("EVALSHA", script.sha, len(keys), *keys, *call.args)
+        except CAUGHT as error:
+            if classify(error).action is not Action.RELOAD:
+                raise
+        return client.execute_command("EVAL", script.text, len(keys), *keys, *call.args)
+
+    def client(self) -> Any:
+        """The redis-py client, opened when there is none in this process."""
+        pool = self._pool
+        if pool is not None and pool.open and (self._pid == os.getpid() or self._location is None):
+            return pool.client
+        return self._open().client
+
+    def _open(self) -> _Pool:
+        assert self._location is not None
+        location, process = _resolve(self._location), _process()
+        with process.lock:
+            pool = process.sync.get(self._location.url)
+            if pool is None:
+                pool = process.sync[self._location.url] = _Pool(*connect(location))
+            pool.shares.add(self)
+        self._pool, self._pid = pool, process.pid
+        return pool
+
+    def reset(self) -> None:
+        """Drop the idle connections, so that the next ones are opened to where the address leads now."""
+        pool, location = self._pool, self._location
+        if location is not None and location.kind == "embedded":
+            _resolve(location)
+        if pool is None or (location is not None and location.kind == "cluster"):
+            self._leave(even_if_shared=True)
+        else:
+            with suppress(*_UNDROPPED):
+                pool.client.connection_pool.disconnect(inuse_connections=False)
+
+    def close(self) -> None:
+        """Give the share back; the last one closes the pool. Twice is fine, and using the handle again opens it."""
+        self._leave(even_if_shared=False)
+
+    def _leave(self, *, even_if_shared: bool) -> None:
+        pool, process = self._pool, _process()
+        if pool is None or self._location is None or self._pid != process.pid:
+            return
+        self._pool = None
+        with process.lock:
+            pool.shares.discard(self)
+            if not pool.open or (pool.shares and not even_if_shared):
+                return
+            pool.open = False
+            del process.sync[self._location.url]
+        pool.close()
+
+
+class AsyncTransport:
+    """One handle's way to Redis, for tasks; each event loop has a pool of its own.
+
+    A pool ends with its loop: what `asyncio.run` does before it closes a loop (`shutdown_asyncgens`) closes it.
+
+    Args:
+        location: where to; or a client of the user's, which is used as it is and never closed.
+    """
+
+    __slots__ = ("__weakref__", "_location", "_pid", "_pool", "target")
+
+    def __init__(self, location: Location | None, client: AsyncRedisClient | None = None) -> None:
+        self._location = location
+        self._pool = None if client is None else _AsyncPool(check_given_async(client), lambda: None)
+        self._pid = os.getpid()
+        self.target = GIVEN if location is None else str(location)
+
+    async def send(self, call: Call[Any]) -> Any:
+        """The raw answer to one call; raises what redis-py raises.
+
+        Cost: one round trip, two when the server doesn't have the script.
+        """
+        pool = self._ready() or await self._opened()
+        await (pool.gate.acquire() if not pool.gate.locked() else _take_turn(pool.gate))
+        try:
+            return await self._send(pool.client, call)
+        finally:
+            pool.gate.release()
+
+    async def client(self) -> Any:
+        """The redis-py client, opened when there is none for the loop that runs."""
+        return (self._ready() or await self._opened()).client
+
+    async def _send(self, client: Any, call: Call[Any]) -> Any:
+        script, keys = call.script, call.keys
+        try:
+            return await client.execute_command("EVALSHA", script.sha, len(keys), *keys, *call.args)
+        except CAUGHT as error:
+            if classify(error).action is not Action.RELOAD:
+                raise
+        return await client.execute_command("EVAL", script.text, len(keys), *keys, *call.args)
+
+    def _ready(self) -> _AsyncPool | None:
+        pool = self._pool
+        if pool is None or not pool.open:
+            return None
+        if pool.loop is None or (pool.loop is asyncio.get_running_loop() and self._pid == os.getpid()):
+            return pool
+        return None
+
+    async def _opened(self) -> _AsyncPool:
+        location = self._location
+        assert location is not None
+        url = location.url
+        if location.kind == "embedded":
+            location = await asyncio.to_thread(_resolve, location)
+        return await self._open(url, location)
+
+    async def _open(self, url: str, location: Location) -> _AsyncPool:
+        process, loop = _process(), asyncio.get_running_loop()
+        _forget_closed(process)
+        pools = process.loops.setdefault(loop, {})
+        pool = pools.get(url)
+        if pool is None:
+            pool = pools[url] = _AsyncPool(*connect_async(location), loop=loop)
+            pool.living = _closed_with_loop(pools, url, pool)
+            await anext(pool.living)
+        pool.shares.add(self)
+        self._pool, self._pid = pool, process.pid
+        return pool
+
+    async def reset(self) -> None:
+        """Drop the idle connections, so that the next ones are opened to where the address leads now."""
+        pool, location = self._pool, self._location
+        if location is not None and location.kind == "embedded":
+            await asyncio.to_thread(_resolve, location)
+        if pool is not None and location is not None and location.kind == "cluster":
+            await _shut(pool)
+        elif pool is not None:
+            with suppress(*_UNDROPPED):
+                await pool.client.connection_pool.disconnect(inuse_connections=False)
+
+    async def close(self) -> None:
+        """Give this loop's share back; the last one closes the pool. Twice is fine, and using the handle opens it."""
+        if self._location is None:
+            return
+        pool = _process().loops.get(asyncio.get_running_loop(), {}).get(self._location.url)
+        if pool is None or self not in pool.shares:
+            return
+        pool.shares.discard(self)
+        if not pool.shares:
+            await _shut(pool)
+
+
+async def _take_turn(gate: asyncio.Semaphore) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await gate.acquire()
+    except TimeoutError:
+        raise MaxConnectionsError("Too many calls are on their way") from None
+
+
+async def _shut(pool: _AsyncPool) -> None:
+    if pool.open and pool.living is not None:
+        await pool.living.aclose()
+
+
+async def _closed_with_loop(pools: dict[str, _AsyncPool], url: str, pool: _AsyncPool) -> AsyncGenerator[None]:
+    """Closes the pool when it is closed itself: by the last share, or by the event loop before its own end."""
+    try:
+        yield
+    finally:
+        pool.open = False
+        if pools.get(url) is pool:
+            del pools[url]
+        with suppress(*CAUGHT):
+            closing: Awaitable[None] = pool.close()
+            await closing
+
+
+def _forget_closed(process: _Process) -> None:
+    for loop in [loop for loop in list(process.loops) if loop.is_closed()]:
+        process.loops.pop(loop, None)
+
+
+def _resolve(location: Location) -> Location:
+    """The server itself, where the location names something that has to be started first."""
+    if location.kind != "embedded":
+        return location
+    from redqueue.embedded import ensure
+
+    return replace(parse(ensure(location.path or None)), options=location.options)
+
+
+def locate(url: str | None, client: object, default: Callable[[], str]) -> Location | None:
+    """The location of a handle, or None when a client is given.
+
+    Raises:
+        ConfigurationError: both are given, or the URL can't work.
+    """
+    if client is None:
+        return parse(default() if url is None else url)
+    if url is not None:
+        raise ConfigurationError("give url or client, not both")
+    return None

@@ -1,0 +1,108 @@
+"""Storing jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from redqueue.core.codec import FORMAT, encode_data, make_head, seal
+from redqueue.core.keys import Keys
+from redqueue.core.script import Call, Steps, load
+from redqueue.errors import InvalidName, RedisRefused
+from redqueue.options import AddAnswer, plan_job
+
+ADD: Final = load("add")
+MOST_A_CALL: Final = 1000
+_MOST_BYTES: Final = 4 * 1024 * 1024
+_ANSWERS: Final[dict[str, AddAnswer]] = {"c": "created", "d": "duplicate"}
+
+
+class NewJob(msgspec.Struct, frozen=True):
+    """One job, checked and encoded: nothing about it can be refused any more but by Redis."""
+
+    id: str
+    job_type: str
+    place: str
+    envelope: bytes
+
+
+def prepare(
+    job_type: str,
+    data: object,
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    *,
+    created_ms: int,
+    fresh_id: str,
+    label: str = "",
+    sub_account_id: str | None = None,
+    user_id: str | None = None,
+) -> NewJob:
+    """Check one job and encode it.
+
+    Args:
+        options: of the job; `defaults` are its queue's.
+        created_ms: the producer's clock.
+        fresh_id: the id when the options give none.
+    Raises:
+        BadInput: what is wrong; nothing was sent.
+    """
+    plan = plan_job(options, defaults)
+    head = make_head(
+        check_job_type(job_type),
+        label,
+        created_ms,
+        data,
+        plan.given,
+        sub_account_id=sub_account_id,
+        user_id=user_id,
+    )
+    return NewJob(plan.job_id or fresh_id, job_type, plan.place, seal(head, encode_data(data)))
+
+
+def add(keys: Keys, jobs: Sequence[NewJob]) -> Call[list[AddAnswer]]:
+    """Store at most 1,000 jobs: all of them, or none when Redis refuses. Answers come in the order of the jobs."""
+    return ADD.call(
+        _read,
+        keys,
+        format=FORMAT,
+        jobs=[keys.job(one.id) for one in jobs],
+        ids=[one.id for one in jobs],
+        envelopes=[one.envelope for one in jobs],
+        places=[one.place for one in jobs],
+    )
+
+
+def add_many(keys: Keys, jobs: Sequence[NewJob]) -> Steps[list[AddAnswer]]:
+    """Store any number of jobs, in order, at most 1,000 or about 4 MiB a call."""
+    answers: list[AddAnswer] = []
+    start = size = 0
+    for n, job in enumerate(jobs):
+        size += len(job.envelope)
+        if n - start == MOST_A_CALL - 1 or size > _MOST_BYTES:
+            answers += yield add(keys, jobs[start : n + 1])
+            start, size = n + 1, 0
+    if start < len(jobs):
+        answers += yield add(keys, jobs[start:])
+    return answers
+
+
+def check_job_type(job_type: object) -> str:
+    """The job type itself, or InvalidName."""
+    if not isinstance(job_type, str) or not 1 <= len(job_type) <= 128 or not job_type.isprintable():
+        raise InvalidName(f"a job type is 1 to 128 printable characters, not {ascii(job_type)[:80]}")
+    return job_type
+
+
+def _read(raw: Any) -> list[AddAnswer]:
+    word = ADD.reply(raw).word
+    if word == b"format":
+        raise RedisRefused(
+            f"the queue is stored in another format than this release's ({FORMAT}): "
+            "upgrade redqueue here, or use another queue name or prefix"
+        )
+    if word == b"stale":
+        raise RedisRefused("a later call of the same producer lane was carried out before: two producers share a lane")
+    return [_ANSWERS[letter] for letter in word.decode()]

@@ -1,0 +1,247 @@
+"""A worker's calls: enter, pump (settle and claim), renew, recover, leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from redqueue.core.codec import FORMAT
+from redqueue.core.keys import Keys
+from redqueue.core.script import Call, load
+from redqueue.errors import RedisRefused
+
+ENTER: Final = load("enter")
+PUMP: Final = load("pump")
+RENEW: Final = load("renew")
+RECOVER: Final = load("recover")
+LEAVE: Final = load("leave")
+
+MOST_A_CALL: Final = 1000
+
+
+class ErrorFacts(msgspec.Struct, frozen=True):
+    """An error as data: text only, so that reading one can run nothing."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class ListRule(msgspec.Struct, frozen=True):
+    """How a queue's finished jobs are kept: counts, and ages in ms; -1 is no limit."""
+
+    completed: tuple[int, int] = (10, -1)
+    failed: tuple[int, int] = (50, -1)
+
+
+class Claimed(msgspec.Struct, eq=False):
+    """One job that this session has the right to run, by the token of its claim: the session and `number`.
+
+    Attributes:
+        failed, crashes: counted before this run.
+        note, noted_ms: why the job waited, and since when.
+        fresh_until: the monotonic time until which it may be started without asking Redis again.
+    """
+
+    id: str
+    number: int
+    position: int
+    envelope: bytes
+    failed: int = 0
+    crashes: int = 0
+    note: str = ""
+    noted_ms: int = 0
+    fresh_until: float = 0.0
+
+
+class Settles(msgspec.Struct):
+    """Outcomes on their way, a column each, as the script takes them."""
+
+    runs: list[Claimed] = []
+    verdicts: list[str] = []
+    outcomes: list[bytes | str] = []
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def add(self, run: Claimed, verdict: str, outcome: bytes | str) -> None:
+        """One more, at the end."""
+        self.runs.append(run)
+        self.verdicts.append(verdict)
+        self.outcomes.append(outcome)
+
+    def take(self, most: int) -> Settles:
+        """The first ones, which are no longer here afterwards."""
+        taken = Settles(self.runs[:most], self.verdicts[:most], self.outcomes[:most])
+        del self.runs[:most], self.verdicts[:most], self.outcomes[:most]
+        return taken
+
+
+class Trip(msgspec.Struct, frozen=True):
+    """The answer to a pump.
+
+    Attributes:
+        stale: a later call of the lane was carried out before; this one changed nothing.
+        words: a letter for each settle: o recorded, x ended as cancelled, l lost.
+        next_due_ms: until the next delayed job, or -1.
+        more: claimable jobs were left behind.
+    """
+
+    stale: bool
+    words: str
+    claimed: list[Claimed]
+    now_ms: int
+    lease_ms: int
+    next_due_ms: int
+    more: bool
+    paused: bool
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """The answer to a renewal: a letter each, k kept, c kept but cancelled, l lost."""
+
+    words: str
+    lease_ms: int
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """The answer to a scan: how many jobs were taken back or ended, and for how long recovery still holds."""
+
+    count: int
+    hold_ms: int
+    crashed: list[str]
+
+
+def enter(keys: Keys, session: str, worker: str, host: str, pid: int, lease_ms: int) -> Call[int]:
+    """Make a session known. Answers the queue's lease length in ms: the longest that a living worker asked for."""
+
+    def read(raw: Any) -> int:
+        reply = ENTER.reply(raw)
+        if reply.state != b"ok":
+            raise RedisRefused(
+                f"queue {keys.queue} is stored in another format than this release's ({FORMAT}): "
+                "upgrade redqueue here, or use another prefix"
+            )
+        return int(reply.lease)
+
+    return ENTER.call(
+        read,
+        keys,
+        session=keys.session(session),
+        session_id=session,
+        worker=worker,
+        host=host,
+        pid=str(pid),
+        wanted=lease_ms,
+        format=FORMAT,
+    )
+
+
+def pump(
+    keys: Keys,
+    session: str,
+    worker: str,
+    lane: str,
+    number: int,
+    settles: Settles,
+    n: int,
+    unstarted: Sequence[Claimed],
+    rule: ListRule,
+) -> Call[Trip]:
+    """Settle what a lane's jobs became, then claim up to n; together at most 1,000 ids each way."""
+
+    def read(raw: Any) -> Trip:
+        reply = PUMP.reply(raw)
+        return Trip(
+            reply.state == b"stale",
+            reply.words.decode(),
+            _claimed(number, reply),
+            reply.now,
+            reply.lease,
+            reply.next_due,
+            reply.more == 1,
+            reply.paused == 1,
+        )
+
+    return PUMP.call(
+        read,
+        keys,
+        session=keys.session(session),
+        session_id=session,
+        worker=worker,
+        lane=lane,
+        number=number,
+        n=n,
+        unstarted=" ".join(f"{one.number}:{one.position}" for one in unstarted),
+        completed_count=rule.completed[0],
+        completed_age=rule.completed[1],
+        failed_count=rule.failed[0],
+        failed_age=rule.failed[1],
+        settle_ids=[run.id for run in settles.runs],
+        settle_numbers=[run.number for run in settles.runs],
+        settle_verdicts=settles.verdicts,
+        settle_outcomes=settles.outcomes,
+    )
+
+
+def renew(keys: Keys, session: str, runs: Sequence[Claimed]) -> Call[Renewal]:
+    """Prolong at most 1,000 leases; with none, the sign of life of an idle session."""
+
+    def read(raw: Any) -> Renewal:
+        reply = RENEW.reply(raw)
+        return Renewal(reply.words.decode(), reply.lease)
+
+    return RENEW.call(
+        read,
+        keys,
+        session=keys.session(session),
+        session_id=session,
+        ids=[run.id for run in runs],
+        numbers=[run.number for run in runs],
+    )
+
+
+def recover(keys: Keys, max_crashes: int) -> Call[Recovery]:
+    """Take back at most 100 jobs whose lease ended. 100: call again at once."""
+    facts = ErrorFacts("WorkerCrashed", f"its worker died while it ran, {max_crashes} times: it is not run again")
+
+    def read(raw: Any) -> Recovery:
+        reply = RECOVER.reply(raw)
+        return Recovery(reply.count, reply.hold, [job_id.decode() for job_id in reply.crashed])
+
+    return RECOVER.call(read, keys, max_crashes=max_crashes, error=msgspec.json.encode(facts))
+
+
+def leave(keys: Keys, session: str, lanes: Sequence[str], runs: Sequence[Claimed]) -> Call[int]:
+    """Close a session and give back at most 1,000 jobs that it still holds, uncounted. Answers how many."""
+
+    def read(raw: Any) -> int:
+        released: int = LEAVE.reply(raw).released
+        return released
+
+    return LEAVE.call(
+        read,
+        keys,
+        session=keys.session(session),
+        session_id=session,
+        lanes=lanes,
+        ids=[run.id for run in runs],
+        numbers=[run.number for run in runs],
+    )
+
+
+def _claimed(number: int, reply: Any) -> list[Claimed]:
+    envelopes = reply.envelopes
+    jobs = [Claimed(id.decode(), number, n, envelopes[n - 1]) for n, id in enumerate(reply.ids, 1)]
+    for job, tried in zip(jobs, reply.tried, strict=False):
+        if tried is not None:
+            job.failed, job.crashes = (int(part) for part in tried.split(b" ")[:2])
+    for job, noted in zip(jobs, reply.noted, strict=False):
+        if noted is not None:
+            since, _, note = noted.decode().partition(" ")
+            job.noted_ms, job.note = int(since), note
+    if None in envelopes:  # gaps in the answer to a resend: what is not this session's any more
+        return [job for job, envelope in zip(jobs, envelopes, strict=True) if envelope is not None]
+    return jobs

@@ -1,0 +1,44 @@
+--- What a JobStatus needs to know, a column for each fact, in the order of the ids.
+--- @key leases   hash: id -> lease
+--- @key tries    hash: id -> failures, crashes, recoveries
+--- @key notes    hash: id -> since, why it waits
+--- @family outcome
+--- @family session
+--- @list outcome_fields text: which ones of an outcome
+--- @use place head
+--- @reply state    of all of them; nothing when there is no such job
+--- @reply now      ms
+--- @reply ids
+--- @reply heads    the envelopes' first lines
+--- @reply spots    of waiting jobs how many are before them, of delayed ones when they are due, in ms
+--- @reply claimed  ms, of active jobs
+--- @reply workers  by name, of active jobs
+--- @reply tried    of those that are not finished
+--- @reply noted    of those that are not finished
+--- @reply outcomes the outcome's fields
+local function describe(ids, state)
+  local finished = FINISHED[state]
+  local answer = {state = state, now = now, ids = ids, heads = {}, spots = {}, claimed = {}, workers = {}, tried = {},
+                  noted = {}, outcomes = {}}
+  if not finished and #ids > 0 then
+    answer.tried = redis.call('HMGET', tries, unpack(ids))
+    answer.noted = redis.call('HMGET', notes, unpack(ids))
+  end
+  local names = {}
+  local function name_of(holder)
+    if names[holder] == nil then names[holder] = redis.call('HGET', session .. holder, 'worker') end
+    return names[holder]
+  end
+  for i, id in ipairs(ids) do
+    answer.heads[i] = head_of(id)
+    answer.spots[i] = state == 'waiting' and redis.call('ZRANK', waiting, id)
+                      or state == 'delayed' and redis.call('ZSCORE', delayed, id)
+    local lease = state == 'active' and redis.call('HGET', leases, id) or ''
+    local holder, claimed = string.match(lease, '^(%S+):%d+ %S+ (%d+) ')
+    answer.claimed[i] = claimed or false
+    answer.workers[i] = holder and name_of(holder) or false
+    answer.outcomes[i] = (finished or answer.tried[i]) and redis.call('HMGET', outcome .. id, unpack(outcome_fields))
+                         or false
+  end
+  return answer
+end

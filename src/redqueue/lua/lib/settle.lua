@@ -1,0 +1,99 @@
+--- Hand outcomes back: complete, fail, retry, snooze, release. The token decides; a stale one changes nothing.
+--- @key active    zset: id -> lease deadline
+--- @key delayed   zset: id by due ms
+--- @key parked    hash: id -> p<priority> or o<order>
+--- @key cancels   hash: id -> reason
+--- @key notes     hash: id -> since, why it waits
+--- @arg session_id text
+--- @list settle_ids      text
+--- @list settle_numbers  the number of the claim: with the session, the token
+--- @list settle_verdicts '<verb> <delay ms> <keep> <attempt>'; verb c f r s l, keep '-' | '0' | own age in ms
+--- @list settle_outcomes result or error as JSON; of a snooze the reason
+--- @use lease tries order end_runs
+local settled = {c = {}, f = {}, x = {}, r = {}, s = {}, l = {}}
+local held, returning = {}, {}
+
+-- Sort what this session may settle by what becomes of it. Answers a letter each: o, x (ended as cancelled), l (lost).
+local function sort_settles()
+  local letters, taken = {}, {}
+  local found = redis.call('HMGET', leases, unpack(settle_ids))
+  local flagged = redis.call('EXISTS', cancels) == 1 and redis.call('HMGET', cancels, unpack(settle_ids)) or {}
+  local last, verb, ms, keep, attempt
+  for i, id in ipairs(settle_ids) do
+    local mark = not taken[id] and mark_if_held(id, found[i], session_id .. ':' .. settle_numbers[i] .. ' ')
+    if mark then
+      taken[id] = true
+      if settle_verdicts[i] ~= last then
+        last = settle_verdicts[i]
+        verb, ms, keep, attempt = string.match(last, '^(%l) (%d+) (%S+) (%d+)$')
+      end
+      local becomes = verb
+      if flagged[i] and verb ~= 'c' and verb ~= 'f' then becomes = 'x' end
+      letters[i] = becomes == 'x' and 'x' or 'o'
+      -- A run that was cut short by a cancel burned no attempt, unless it failed.
+      local burned = becomes == 'x' and verb ~= 'r' and whole(attempt - 1) or attempt
+      local group = settled[becomes]
+      group[#group + 1] = {id = id, lease = found[i], mark = mark, ms = tonumber(ms), keep = keep, attempt = burned,
+                           outcome = settle_outcomes[i], reason = flagged[i]}
+      held[#held + 1] = id
+      if mark ~= '.' then returning[#returning + 1] = {id = id, mark = mark} end
+    else
+      letters[i] = 'l'
+    end
+  end
+  return table.concat(letters)
+end
+
+-- A recovered job that its owner settles after all was waiting for another run.
+local function take_back()
+  for _, run in ipairs(returning) do
+    redis.call('ZREM', waiting, run.id)
+    if run.mark == 'C' then uncrash(run.id) end
+  end
+end
+
+-- A retry counts a failure; at once it joins the end of its priority, else it is delayed and keeps that priority.
+local function retry_runs()
+  if #settled.r == 0 then return end
+  local sequence = take_sequence(#settled.r)
+  for i, run in ipairs(settled.r) do
+    local failed_runs, crashes, recoveries = tries_of(redis.call('HGET', tries, run.id))
+    set_tries(run.id, failed_runs + 1, crashes, recoveries)
+    write_outcome(run, 'error', run.outcome)
+    local priority = priority_of(lease_parts(run.lease))
+    if run.ms == 0 then
+      redis.call('ZADD', waiting, order_of(priority, sequence + i), run.id)
+    else
+      redis.call('ZADD', delayed, now + run.ms, run.id)
+      if priority ~= 0 then redis.call('HSET', parked, run.id, 'p' .. priority) end
+    end
+  end
+end
+
+-- Neither counts, and both keep their place: a snooze until it is due, a release at once.
+local function return_runs()
+  for _, run in ipairs(settled.s) do
+    redis.call('ZADD', delayed, now + run.ms, run.id)
+    redis.call('HSET', parked, run.id, 'o' .. lease_parts(run.lease))
+    local since, why = string.match(redis.call('HGET', notes, run.id) or '', '^(%d+) (.*)$')
+    if run.outcome ~= '' and why ~= run.outcome then
+      redis.call('HSET', notes, run.id, whole(now) .. ' ' .. run.outcome)
+    elseif since and run.outcome == '' then
+      redis.call('HDEL', notes, run.id)
+    end
+  end
+  for _, run in ipairs(settled.l) do redis.call('ZADD', waiting, (lease_parts(run.lease)), run.id) end
+end
+
+local function settle()
+  local letters = #settle_ids > 0 and sort_settles() or ''
+  -- Redis checks its memory at a script's first write. This one frees or does nothing, so a full server still drains.
+  redis.call('ZREM', active, unpack(#held > 0 and held or {''}))
+  if #held == 0 then return letters end
+  redis.call('HDEL', leases, unpack(held))
+  take_back()
+  end_runs(settled.c, settled.f, settled.x)
+  retry_runs()
+  return_runs()
+  return letters
+end

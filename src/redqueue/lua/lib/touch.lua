@@ -1,0 +1,13 @@
+--- The guard of running jobs against an outage of Redis: while it was away nobody could renew.
+--- @key meta     hash: lease, seen, hold
+--- @use clock
+-- After a gap, recovery holds for half a lease, so that the living renew first. A clock that went back counts as a gap.
+local function touch()
+  local facts = redis.call('HMGET', meta, 'lease', 'seen', 'hold')
+  local lease = tonumber(facts[1] or 30000)
+  local seen, hold = tonumber(facts[2] or -1), tonumber(facts[3] or 0)
+  if seen < 0 or now < seen or now - seen > lease / 2 then hold = now + math.floor(lease / 2) end
+  hold = math.min(hold, now + math.floor(lease / 2))
+  redis.call('HSET', meta, 'seen', now, 'hold', hold)
+  return lease, hold
+end

@@ -1,0 +1,109 @@
+--- One round trip of a worker's lane: settle what it ran, then claim up to n jobs and lease them.
+--- @key session   hash: <lane> -> number words|ids; u -> number|claimed, not started
+--- @key waiting   zset: id by order
+--- @key active    zset: id -> lease deadline
+--- @key leases    hash: id -> lease
+--- @key tries     hash: id -> failures, crashes, recoveries
+--- @key notes     hash: id -> since, why it waits
+--- @key meta      hash: lease, paused, keep
+--- @family job
+--- @arg lane      text
+--- @arg number    int: grows with every call of the session
+--- @arg n         int, at most 1000
+--- @arg unstarted text: 'number:position' of what is claimed and not started yet
+--- @use clock settle promote wake sentinels
+--- @reply state     ok, or stale: a later call of this lane has been carried out
+--- @reply words     a letter for each settle
+--- @reply ids       claimed, in order; an empty one is a gap in the answer to a resend
+--- @reply envelopes of them; none for a gap
+--- @reply tried     of them, when any job has tries
+--- @reply noted     of them, when any job has a note
+--- @reply now       ms
+--- @reply lease     ms
+--- @reply next_due  ms until the next delayed job, or -1
+--- @reply more      whether claimable jobs are left
+--- @reply paused    whether the queue is paused
+local token = session_id .. ':' .. whole(number)
+local facts = redis.call('HMGET', meta, 'lease', 'paused', 'keep')
+local lease, paused = tonumber(facts[1] or 30000), facts[2] and 1 or 0
+
+local function answer_with(words, ids, envelopes, next_due)
+  local tried, noted = {}, {}
+  if #ids > 0 and redis.call('EXISTS', tries) == 1 then tried = redis.call('HMGET', tries, unpack(ids)) end
+  if #ids > 0 and redis.call('EXISTS', notes) == 1 then noted = redis.call('HMGET', notes, unpack(ids)) end
+  local more = paused == 0 and redis.call('ZCARD', waiting) > 0 and 1 or 0
+  return {state = 'ok', words = words, ids = ids, envelopes = envelopes, tried = tried, noted = noted, now = now,
+          lease = lease, next_due = next_due, more = more, paused = paused}
+end
+
+-- The call was carried out before: its words, and of its jobs those that are still leased by it. The others are gaps,
+-- with no id and no envelope, since a job is known as not started by its position.
+local function answer_again(words, ids)
+  local mine, names = {}, {}
+  for id in string.gmatch(ids, '%S+') do
+    local kept = redis.call('HGET', leases, id)
+    local still = kept and string.sub(kept, 1, #token + 1) == token .. ' ' and string.sub(kept, -1) == '.'
+    mine[#mine + 1] = still and id or ''
+    names[#names + 1] = job .. mine[#mine]
+  end
+  local next_one = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  local next_due = next_one[2] and math.max(tonumber(next_one[2]) - now, 0) or -1
+  return answer_with(words, mine, #mine > 0 and redis.call('MGET', unpack(names)) or {}, next_due)
+end
+
+local function claim()
+  local popped = paused == 0 and n > 0 and redis.call('ZPOPMIN', waiting, n) or {}
+  if #popped == 0 then return {}, {}, 0 end
+  local ids, orders, names = {}, {}, {}
+  for i = 1, #popped, 2 do
+    ids[#ids + 1] = popped[i]
+    orders[#orders + 1] = popped[i + 1]
+    names[#names + 1] = job .. popped[i]
+  end
+  local envelopes = redis.call('MGET', unpack(names))
+  local claimed, bodies, missing, leasing, deadlines = {}, {}, {}, {SENTINEL, ''}, {'+inf', SENTINEL}
+  for i, id in ipairs(ids) do
+    if envelopes[i] then
+      claimed[#claimed + 1] = id
+      bodies[#bodies + 1] = envelopes[i]
+      leasing[#leasing + 1] = id
+      leasing[#leasing + 1] = token .. ' ' .. orders[i] .. ' ' .. whole(now) .. ' ' .. #claimed .. ' .'
+      deadlines[#deadlines + 1] = now + lease
+      deadlines[#deadlines + 1] = id
+    else
+      missing[#missing + 1] = id
+    end
+  end
+  redis.call('HSET', leases, unpack(leasing))
+  redis.call('ZADD', active, unpack(deadlines))
+  if #missing > 0 then
+    forget(missing)
+    unlink(missing)
+  end
+  return claimed, bodies, #popped / 2
+end
+
+local last = redis.call('HGET', session, lane)
+if last then
+  local done, words, ids = string.match(last, '^(%d+) (%l*)|(.*)$')
+  if tonumber(done) == number then return answer_again(words, ids) end
+  if tonumber(done) > number then
+    return {state = 'stale', words = '', ids = {}, envelopes = {}, tried = {}, noted = {}, now = now, lease = lease,
+            next_due = -1, more = 0, paused = paused}
+  end
+end
+local words = settle()
+local next_due = promote_due()
+local ids, envelopes, got = claim()
+local answer = answer_with(words, ids, envelopes, next_due)
+-- Whoever takes all that it asked for may have left some for others. Who found less must not: the token would spin.
+if got == n and (answer.more == 1 or (next_due >= 0 and next_due <= 5000)) then push_token() end
+local rule = table.concat({completed_count, completed_age, failed_count, failed_age}, ' ')
+if facts[3] ~= rule then redis.call('HSET', meta, 'keep', rule) end
+local counted = string.match(redis.call('HGET', session, 'u') or '', '^(%d+)|')
+redis.call('HSET', session, lane, whole(number) .. ' ' .. words .. '|' .. table.concat(ids, ' '))
+if not counted or tonumber(counted) < number then
+  redis.call('HSET', session, 'u', whole(number) .. '|' .. unstarted)
+end
+if not counted then redis.call('EXPIRE', session, 3600) end
+return answer

@@ -1,0 +1,83 @@
+--- Take jobs back whose lease ended: at most 100 a call, to their own place in line.
+--- @key active   zset: id -> lease deadline; 0 when its holder is known dead
+--- @key leases   hash: id -> lease
+--- @key cancels  hash: id -> reason
+--- @key meta     hash: keep, totals
+--- @family job
+--- @family outcome
+--- @family session
+--- @arg max_crashes int
+--- @arg error    text: JSON of the error of a job that crashed too often
+--- @use touch order lease tries forget retention sentinels room wake
+--- @reply count  taken back or ended; 100: call again at once
+--- @reply hold   ms for which recovery still holds
+--- @reply crashed ids that crashed too often
+pass_memory_check()
+local lease, hold = touch()
+-- A clock that went back leaves deadlines that never come.
+for _, id in ipairs(redis.call('ZREVRANGEBYSCORE', active, LAST_DEADLINE, now + 2 * lease, 'LIMIT', 0, 100)) do
+  redis.call('ZADD', active, 'XX', now + lease, id)
+end
+trim_expired()
+local rule = redis.call('HGET', meta, 'keep') or '10 -1 50 -1'
+local completed_count, completed_age, failed_count, failed_age = string.match(rule, '^(%S+) (%S+) (%S+) (%S+)$')
+trim(completed, tonumber(completed_count), tonumber(completed_age))
+trim(failed, tonumber(failed_count), tonumber(failed_age))
+trim(cancelled, tonumber(failed_count), tonumber(failed_age))
+local held = math.max(hold - now, 0)
+local ids = redis.call('ZRANGEBYSCORE', active, '-inf', held > 0 and 0 or now, 'LIMIT', 0, 100)
+if #ids == 0 then return {count = 0, hold = held, crashed = {}} end
+redis.call('ZREM', active, unpack(ids))
+local found = redis.call('HMGET', leases, unpack(ids))
+local tried = redis.call('HMGET', tries, unpack(ids))
+local flagged = redis.call('HMGET', cancels, unpack(ids))
+local unstarted = {}
+
+-- Whether the job may have run: its worker lists what it claimed and did not start.
+local function started(lease_text)
+  local holder, number, position = string.match(lease_text, '^(.+):(%d+) %S+ %d+ (%d+) ')
+  if not unstarted[holder] then
+    local listed = redis.call('HGET', session .. holder, 'u') or ''
+    unstarted[holder] = ' ' .. (string.match(listed, '|(.*)$') or '') .. ' '
+  end
+  return not string.find(unstarted[holder], ' ' .. number .. ':' .. position .. ' ', 1, true)
+end
+
+local function end_as(list, total, id, order, kind, text, attempt)
+  -- What a failed attempt left is not this end's.
+  redis.call('UNLINK', outcome .. id)
+  redis.call('HSET', outcome .. id, kind, text, 'attempt', attempt, 'priority', priority_of(order), 'finished', now)
+  list_finished(list, id, '-')
+  redis.call('HINCRBY', meta, total, 1)
+end
+
+local crashed, missing = {}, {}
+for i, id in ipairs(ids) do
+  local order
+  if found[i] then order = lease_parts(found[i]) end
+  local failed_runs, crashes, recoveries = tries_of(tried[i])
+  if redis.call('EXISTS', job .. id) == 0 then
+    missing[#missing + 1] = id
+  elseif flagged[i] then
+    forget({id})
+    end_as(cancelled, 'cancelled', id, order or order_of(0, 0), 'reason', flagged[i], failed_runs)
+  else
+    local crash = not found[i] or recoveries >= 5 or started(found[i])
+    if crash and crashes + 1 >= max_crashes then
+      forget({id})
+      end_as(failed, 'failed', id, order or order_of(0, 0), 'error', error, failed_runs)
+      crashed[#crashed + 1] = id
+    else
+      set_tries(id, failed_runs, crashes + (crash and 1 or 0), recoveries + 1)
+      -- An active job without a lease is nobody's; it joins the end.
+      redis.call('ZADD', waiting, order or order_of(0, take_sequence(1) + 1), id)
+      if found[i] then redis.call('HSET', leases, id, string.sub(found[i], 1, -2) .. (crash and 'C' or 'R')) end
+    end
+  end
+end
+if #missing > 0 then
+  forget(missing)
+  unlink(missing)
+end
+wake_idle()
+return {count = #ids, hold = held, crashed = crashed}

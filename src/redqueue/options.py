@@ -1,0 +1,247 @@
+"""What users may pass, and what it becomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, TypedDict
+
+import msgspec
+
+from redqueue.backoff import Backoff, Exponential, Waits, check_backoff, to_waits
+from redqueue.defaults import DEFAULT_CONCURRENCY as DEFAULT_CONCURRENCY
+from redqueue.defaults import DEFAULT_GRACE as DEFAULT_GRACE
+from redqueue.defaults import DEFAULT_KEPT_COMPLETED, DEFAULT_KEPT_FAILED, MAX_PRIORITY, MAX_RETRIES
+from redqueue.defaults import DEFAULT_LEASE as DEFAULT_LEASE
+from redqueue.defaults import DEFAULT_PREFIX as DEFAULT_PREFIX
+from redqueue.defaults import DEFAULT_RETRIES as DEFAULT_RETRIES
+from redqueue.defaults import DEFAULT_UNKNOWN_GRACE as DEFAULT_UNKNOWN_GRACE
+from redqueue.defaults import GENERIC_TASK as GENERIC_TASK
+from redqueue.defaults import MAX_CRASHES as MAX_CRASHES
+from redqueue.defaults import MAX_ERROR_TEXT as MAX_ERROR_TEXT
+from redqueue.defaults import MAX_LABEL as MAX_LABEL
+from redqueue.defaults import MAX_PAYLOAD as MAX_PAYLOAD
+from redqueue.defaults import MAX_TRACEBACK as MAX_TRACEBACK
+from redqueue.errors import InvalidName, InvalidOption, Seconds
+from redqueue.records import AddAnswer as AddAnswer
+from redqueue.records import CancelAnswer as CancelAnswer
+from redqueue.records import State as State
+from redqueue.records import Status as Status
+from redqueue.rules import Keep
+from redqueue.units import check_int as check_int
+from redqueue.units import shown, to_epoch_ms, to_ms
+
+DEFAULT_BACKOFF: Final = Exponential()
+DEFAULT_KEEP_COMPLETED: Final = Keep(count=DEFAULT_KEPT_COMPLETED)
+DEFAULT_KEEP_FAILED: Final = Keep(count=DEFAULT_KEPT_FAILED)
+
+_JOB_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,128}")
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+Parameters = list[Any] | tuple[Any, ...] | Mapping[str, Any]
+"""Not Sequence: a str is one and would be taken apart."""
+
+
+class RunOptions(TypedDict, total=False):
+    """Read by the worker: the job's, else the processor's, else the worker's.
+
+    Keys:
+        retries: 3 means at most 4 counted runs.
+        backoff: the wait between them; a number is the same wait each time.
+        keep_completed, keep_failed: how finished jobs are kept. On a queue, processor or worker a count, an age or
+            both; on a single job 0, or an age of its own that the queue's count doesn't touch.
+    """
+
+    retries: int
+    backoff: Backoff | Seconds
+    keep_completed: int | timedelta | Keep
+    keep_failed: int | timedelta | Keep
+
+
+class JobOptions(RunOptions, total=False):
+    """Read when the job is added. None is as if absent.
+
+    Keys:
+        job_id: of ``[A-Za-z0-9_.:@-]{1,128}``; adding it again while it is known answers "duplicate".
+        delay: seconds until it may run; or ``at``, an aware datetime.
+        priority: -1000 first to 1000 last, 0 by default; in order of adding within one.
+        lifo: to the front of its priority.
+    """
+
+    job_id: str | None
+    delay: Seconds
+    at: datetime | None
+    priority: int
+    lifo: bool
+
+
+class TaskOptions(JobOptions, total=False):
+    """Options of execute_*: who asked, a mapping for the function (`JobContext.given`), and another queue."""
+
+    sub_account_id: str | None
+    user_id: str | None
+    context: Mapping[str, Any]
+    queue: str
+
+
+class ProcessorOptions(RunOptions, total=False):
+    """What a processor, service method or task may say for its jobs.
+
+    Keys:
+        execution: "thread" runs a plain function in a thread, which is also what "auto" does.
+        retry_on: only these exceptions are retried.
+        give_up_on: these fail the job at once.
+    """
+
+    execution: Literal["auto", "thread"]
+    retry_on: tuple[type[Exception], ...]
+    give_up_on: tuple[type[Exception], ...]
+
+
+class Given(msgspec.Struct, frozen=True, omit_defaults=True, rename={"keep_completed": "kc", "keep_failed": "kf"}):
+    """The run options that a job carries in its envelope. Keeps are (count, age in ms), -1 for no limit."""
+
+    retries: int | None = None
+    backoff: Waits | None = None
+    keep_completed: tuple[int, int] | None = None
+    keep_failed: tuple[int, int] | None = None
+
+
+NOTHING_GIVEN: Final = Given()
+
+
+class JobPlan(msgspec.Struct, frozen=True):
+    """Checked options of one job: `place` says where it goes, in the words of the add script."""
+
+    job_id: str | None
+    place: str
+    given: Given
+
+
+def plan_job(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> JobPlan:
+    """Check one job's options over its queue's defaults.
+
+    Raises:
+        InvalidOption, InvalidName: what is wrong, by the option's name.
+    """
+    if not options and not defaults:
+        return _PLAIN
+    _refuse_unknown(options, JobOptions)
+    _refuse_count_on_a_job(options)
+    merged = _over(defaults, {name: value for name, value in options.items() if value is not None})
+    job_id = merged.get("job_id")
+    return JobPlan(None if job_id is None else check_job_id(job_id), _place(merged), _given(merged))
+
+
+def check_queue_defaults(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The defaults of a queue, without what is None.
+
+    Raises:
+        InvalidOption: unknown, out of bounds, or ``job_id``, which would make every job the same.
+    """
+    _refuse_unknown(options, JobOptions)
+    defaults = {name: value for name, value in options.items() if value is not None}
+    if "job_id" in defaults:
+        raise InvalidOption("job_id", "job_id can't be a queue's default: each job has its own")
+    _place(defaults)
+    check_run_options(defaults)
+    return defaults
+
+
+def check_run_options(options: Mapping[str, Any]) -> None:
+    """Raise InvalidOption for a run option whose value is out of bounds; other names are not looked at."""
+    _given(options)
+
+
+def check_known(options: Mapping[str, Any], shape: type) -> None:
+    """Raise InvalidOption for a name that the TypedDict doesn't have."""
+    _refuse_unknown(options, shape)
+
+
+def check_job_id(job_id: object) -> str:
+    """The id itself, or InvalidName."""
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+        raise InvalidName(f"a job id is 1 to 128 characters of A-Z a-z 0-9 _ . : @ -, not {shown(job_id)}")
+    return job_id
+
+
+def check_queue_name(name: object) -> str:
+    """The name itself, or InvalidName."""
+    if not isinstance(name, str) or not _QUEUE_NAME.fullmatch(name):
+        raise InvalidName(
+            f"a queue name is 1 to 64 characters of A-Z a-z 0-9 _ . -, the first a letter or digit, not {shown(name)}"
+        )
+    return name
+
+
+def check_prefix(prefix: object) -> str:
+    """The prefix itself, or InvalidName."""
+    if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
+        raise InvalidName(f"a prefix is 1 to 64 characters of A-Z a-z 0-9 _ . -, not {shown(prefix)}")
+    return prefix
+
+
+_PLAIN: Final = JobPlan(None, "0", NOTHING_GIVEN)
+
+
+def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's options over its queue's defaults; whichever of delay and at it gives replaces both."""
+    if "delay" in given or "at" in given:
+        defaults = {name: value for name, value in defaults.items() if name not in ("delay", "at")}
+    return {**defaults, **given}
+
+
+def _place(options: Mapping[str, Any]) -> str:
+    """Where the job goes: ``<priority>``, with `` l`` for lifo, `` d<ms>`` for a delay, `` a<ms>`` for a time."""
+    priority = check_int("priority", options.get("priority", 0), -MAX_PRIORITY, MAX_PRIORITY)
+    lifo, delay, at = options.get("lifo", False), options.get("delay"), options.get("at")
+    if not isinstance(lifo, bool):
+        raise InvalidOption("lifo", f"lifo must be True or False, not {shown(lifo)}")
+    if delay is not None and at is not None:
+        raise InvalidOption("at", "delay and at contradict each other: give one of them")
+    delay_ms = 0 if delay is None else to_ms("delay", delay)
+    if lifo and (delay_ms or at is not None):
+        raise InvalidOption("lifo", "lifo places a job at the front now, so it takes neither delay nor at")
+    if at is not None:
+        return f"{priority} a{to_epoch_ms('at', at)}"
+    if delay_ms:
+        return f"{priority} d{delay_ms}"
+    return f"{priority} l" if lifo else str(priority)
+
+
+def _given(options: Mapping[str, Any]) -> Given:
+    retries, backoff = options.get("retries"), options.get("backoff")
+    if retries is not None:
+        check_int("retries", retries, 0, MAX_RETRIES)
+    waits = None if backoff is None else to_waits("backoff", check_backoff("backoff", backoff), retries)
+    completed, failed = _limits("keep_completed", options), _limits("keep_failed", options)
+    if retries is None and waits is None and completed is None and failed is None:
+        return NOTHING_GIVEN
+    return Given(retries, waits, completed, failed)
+
+
+def _limits(option: str, options: Mapping[str, Any]) -> tuple[int, int] | None:
+    value = options.get(option)
+    return None if value is None else Keep.of(option, value).limits
+
+
+def _refuse_count_on_a_job(options: Mapping[str, Any]) -> None:
+    for option in ("keep_completed", "keep_failed"):
+        if (value := options.get(option)) is None:
+            continue
+        keep = Keep.of(option, value)
+        if keep.count not in (0, None):
+            raise InvalidOption(
+                option,
+                f"{option} of a single job is 0 or an age (timedelta), not {shown(value)}: "
+                "a count belongs to the queue, processor or worker",
+            )
+
+
+def _refuse_unknown(options: Mapping[str, Any], shape: type) -> None:
+    for option in options:
+        if option not in shape.__annotations__:
+            known = ", ".join(sorted(shape.__annotations__))
+            raise InvalidOption(option, f"unknown option {shown(option)}; there are: {known}")

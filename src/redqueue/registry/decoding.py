@@ -1,0 +1,231 @@
+"""JSON that came from outside, into what an annotation says, or InvalidArguments.
+
+The message names the path and what was expected there, never the value: it is stored, logged and shown. What a class's
+own check says may hold the value, so of it only the exception's class is told.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import inspect
+
+from redqueue.errors import InvalidArguments, RegistrationError
+from redqueue.registry.names import escaped, quoted
+from redqueue.registry.unknown_fields import Check, check_of, reachable
+
+Decode: TypeAlias = Callable[[bytes], Any]
+
+MAX_DEPTH: Final = 64
+MAX_DIGITS: Final = 20
+
+_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_LONG_INT: Final = re.compile(rb"(?<![0-9.eE+])[0-9]{%d,}+(?![.eE])" % (MAX_DIGITS + 1))
+_THREE_DIGITS: Final = re.compile(rb"[0-9]{3}")
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS: Final = tuple((code in b"[{") - (code in b"]}") for code in range(256))
+
+
+def refuse_bombs(name: str, raw: bytes) -> None:
+    """Linear in the payload's length, and two C calls for an ordinary one.
+
+    Deep nesting would run a decoder out of stack, on a thread before Python notices; an integer of thousands of digits
+    takes time that is quadratic in them.
+
+    Raises:
+        InvalidArguments: nested deeper than 64, or an integer of more than 20 digits.
+    """
+    many = len(raw) - len(raw.translate(None, b"[{")) > MAX_DEPTH
+    # 21 digits in a row cover at least three of every seventh byte.
+    long = _THREE_DIGITS.search(raw[::7]) is not None
+    if not many and not long:
+        return
+    bare = _STRINGS.sub(b"", raw)
+    if many and _depth(bare) > MAX_DEPTH:
+        raise InvalidArguments(f"{name}: $: nested deeper than {MAX_DEPTH}")
+    if long and _LONG_INT.search(bare):
+        raise InvalidArguments(f"{name}: $: an integer of more than {MAX_DIGITS} digits; send it as text")
+
+
+def decoder_of(name: str, annotation: Any, places: Sequence[str] = ()) -> Decode:
+    """What turns JSON into the annotation's type, strictly: no text becomes a number, no field is passed over.
+
+    One msgspec decode, where the type itself refuses unknown fields or has none; else a second, untyped one to compare.
+
+    Args:
+        name: of the function, for messages.
+        places: when the annotation is an array whose places have names, those.
+    Raises:
+        RegistrationError: JSON can't be decoded into such a type.
+    """
+    try:
+        info = inspect.type_info(annotation)
+        modelled = _refuse_foreign(info)
+        typed = msgspec.json.Decoder(annotation, dec_hook=_into_model if modelled else None).decode
+        check = check_of(info)
+    except RegistrationError as error:
+        raise RegistrationError(f"{name}: {error}") from error
+    except Exception as error:
+        raise RegistrationError(f"{name}: {annotation!r} can't be decoded from JSON: {error}") from error
+
+    def decode(raw: bytes) -> Any:
+        try:
+            return typed(raw)
+        except MemoryError:
+            raise
+        except Exception as error:
+            problem = _problem(error)
+        # Outside of the except: the exception that holds the value must not travel as this one's context.
+        raise InvalidArguments(f"{name}: {_with_names(problem, places)}")
+
+    return decode if check is None else _compared(name, check, decode, places)
+
+
+def is_model(kind: object) -> bool:
+    """Whether it is a pydantic model, told without importing pydantic."""
+    return isinstance(kind, type) and hasattr(kind, "model_validate_json") and hasattr(kind, "__pydantic_validator__")
+
+
+def _compared(name: str, check: Check, decode: Decode, places: Sequence[str]) -> Decode:
+    untyped = decoder_of(name, Any)
+
+    def decode_and_compare(raw: bytes) -> Any:
+        found = check(untyped(raw))
+        if found:
+            raise InvalidArguments(f"{name}: {_with_names(f'${found}', places)}")
+        return decode(raw)
+
+    return decode_and_compare
+
+
+def _depth(bare: bytes) -> int:
+    brackets = bare.translate(None, _NOT_BRACKETS)
+    return max(itertools.accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+
+
+def _refuse_foreign(info: inspect.Type) -> bool:
+    """Whether there are pydantic models in it; RegistrationError for what neither msgspec nor pydantic decodes."""
+    modelled = False
+    for one in reachable(info):
+        if isinstance(one, inspect.DataclassType) and hasattr(one.cls, "__pydantic_validator__"):
+            raise RegistrationError(
+                f"{one.cls.__qualname__} is a pydantic dataclass: make it a BaseModel or a plain one"
+            )
+        if isinstance(one, inspect.CustomType) and one.cls is not object:
+            if not is_model(one.cls):
+                raise RegistrationError(
+                    f"{one.cls.__qualname__} can't be decoded from JSON: use a msgspec.Struct, dataclass, attrs class, "
+                    "TypedDict, pydantic model or built-in type"
+                )
+            _check_model(one.cls)
+            modelled = True
+    return modelled
+
+
+def _check_model(model: Any) -> None:
+    if "extra" not in signature(model.model_validate_json).parameters:
+        raise RegistrationError(f"{model.__qualname__} is a pydantic model: that needs pydantic 2.12 or newer")
+    if not model.__pydantic_complete__:
+        model.model_rebuild()
+
+
+class _Refused(ValueError):
+    """By a pydantic model: the path below it, and a text without the value."""
+
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__(text)
+        self.path = path
+        self.text = text
+
+
+def _into_model(model: Any, value: Any) -> Any:
+    if model is object:
+        return value
+    # As JSON again: pydantic's strict mode takes a date from JSON's text, and not from Python's.
+    try:
+        return model.model_validate_json(msgspec.json.encode(value), strict=True, extra="forbid")
+    except ValueError as error:
+        errors = getattr(error, "errors", None)
+        if errors is None:
+            raise
+        details = errors(include_url=False, include_context=False, include_input=False)
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{escaped(str(step), 80)}" for step in details[0]["loc"])
+    raise _Refused(path, _model_text(details[0]) + more)
+
+
+_PLAIN_MODEL_TEXT: Final = re.compile(
+    r"missing|extra_forbidden|literal_error|enum|none_required|multiple_of|(greater|less)_than(_equal)?"
+    r"|string_(too_short|too_long|pattern_mismatch)"
+    r"|(string|int|float|bool|bytes|list|dict|tuple|set|frozen_set|model|date|time|datetime|time_delta|decimal|uuid)_type"
+)
+
+
+def _model_text(detail: Mapping[str, Any]) -> str:
+    """Of pydantic's texts only those that never hold the input; else the name of the rule."""
+    rule = str(detail["type"])
+    return _lowered(str(detail["msg"])) if _PLAIN_MODEL_TEXT.fullmatch(rule) else f"refused as {escaped(rule, 80)}"
+
+
+_PLAIN_TEXT: Final = re.compile(
+    r"Expected .*|(Number|Integer value|Duration|Timestamp) (is )?out of range.*|Only units .* are supported .*"
+    r"|Invalid (RFC3339 .*|ISO8601 duration|UUID|decimal string|base64 .*|epoch timestamp)",
+    re.DOTALL,
+)
+
+
+def _problem(error: Exception) -> str:
+    if not isinstance(error, msgspec.ValidationError):
+        return f"$: {_unreadable(error)}"
+    text, _, path = str(error).rpartition(" - at `")
+    if text:
+        path = path.removesuffix("`")
+        path = f"a key of {path.removeprefix('key` in `')}" if path.startswith("key` in `") else path
+    else:
+        text, path = path, "$"
+    cause = error.__cause__
+    if isinstance(cause, _Refused):
+        return f"{path}{cause.path}: {escaped(cause.text)}"
+    return f"{escaped(path)}: {_text(text) if cause is None else _own_check(cause)}"
+
+
+def _text(text: str) -> str:
+    """msgspec's text without the value, which some of them quote."""
+    for start, meaning in (
+        ("Object missing required field ", "missing"),
+        ("Object contains unknown field ", "unknown"),
+    ):
+        if text.startswith(start):
+            return f"{meaning} field {quoted(text.removeprefix(start).strip('`'))}"
+    if text.startswith("Invalid enum value "):
+        return "none of the values allowed"
+    return escaped(_lowered(text)) if _PLAIN_TEXT.fullmatch(text) else "invalid value"
+
+
+def _unreadable(error: Exception) -> str:
+    if isinstance(error, msgspec.DecodeError):
+        return f"not JSON: {_lowered(str(error))}"
+    if isinstance(error, UnicodeError):
+        return "not UTF-8"
+    return "nested too deep" if isinstance(error, RecursionError) else _own_check(error)
+
+
+def _own_check(error: BaseException) -> str:
+    return f"refused by its own check ({type(error).__name__})"
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _with_names(problem: str, places: Sequence[str]) -> str:
+    """``$[1].x`` is ``$.user.x`` where place 1 is the parameter `user`."""
+    found = re.match(r"\$\[(\d+)\]", problem)
+    if not found or int(found[1]) >= len(places):
+        return problem
+    return f"$.{places[int(found[1])]}{problem[found.end() :]}"

@@ -1,0 +1,1 @@
+"""Running jobs: one loop a file. The worker is asynchronous only, with `Worker.run` on top."""

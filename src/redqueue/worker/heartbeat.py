@@ -1,0 +1,116 @@
+"""Leases are renewed by a thread with a connection of its own, so that a blocked event loop loses no job.
+
+It is also the one that finds out whether Redis is back: it renews, and only then lets the worker's other calls go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from redqueue.client.faults import classify
+from redqueue.client.transport import Transport
+from redqueue.core import lease
+from redqueue.core.lease import Claimed
+
+if TYPE_CHECKING:
+    from redqueue.worker.pump import Pump
+
+logger = logging.getLogger("redqueue.worker")
+
+RENEW_EVERY: Final = 1 / 3
+"""Of a lease, give or take a tenth: a live worker's lease has 0.63 left when an outage begins."""
+
+PROBE_EVERY: Final = 1 / 15
+"""Of a lease, while Redis is away: soon enough to renew before recovery, which holds for half a lease, takes over."""
+
+
+class Heartbeat:
+    """The renewals of one session, over all of its queues.
+
+    Args:
+        on_lost, on_cancelled: told of a job that must stop; called in this thread.
+        on_down, on_up: told whether Redis answers; called in this thread.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        session: str,
+        pumps: Sequence[Pump],
+        *,
+        on_stop: Callable[[Pump, Claimed, str], None],
+        on_down: Callable[[str], None],
+        on_up: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._session = session
+        self._pumps = pumps
+        self._on_stop = on_stop
+        self._on_down = on_down
+        self._on_up = on_up
+        self._wake = threading.Event()
+        self._ended = False
+        self._down = False
+        self._thread = threading.Thread(target=self._serve, name="redqueue-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first renewal is a third of a lease away."""
+        self._thread.start()
+
+    def stop(self, within: float) -> None:
+        """End the thread; waits for a renewal that is on its way."""
+        self._ended = True
+        self._wake.set()
+        self._thread.join(within)
+
+    def look(self) -> None:
+        """Somebody lost the connection: renew now instead of later."""
+        self._down = True
+        self._wake.set()
+
+    def _serve(self) -> None:
+        try:
+            while not self._ended:
+                self._wake.wait(self._pause())
+                self._wake.clear()
+                if not self._ended:
+                    self._beat()
+        finally:
+            self._transport.close()
+
+    def _pause(self) -> float:
+        shortest = min(pump.lease_ms for pump in self._pumps) / 1000
+        if self._down:
+            return shortest * PROBE_EVERY * random.uniform(0.5, 1)  # noqa: S311 - spreading load
+        return shortest * RENEW_EVERY * random.uniform(0.9, 1.1)  # noqa: S311
+
+    def _beat(self) -> None:
+        try:
+            for pump in self._pumps:
+                self._renew(pump)
+        except Exception as error:  # whatever it is, the next beat tries again: the leases depend on this thread
+            self._down = True
+            self._on_down(classify(error).explain)
+            return
+        if self._down:
+            self._down = False
+            self._on_up()
+
+    def _renew(self, pump: Pump) -> None:
+        held = list(pump.held)
+        for start in range(0, len(held) or 1, lease.MOST_A_CALL):
+            runs = held[start : start + lease.MOST_A_CALL]
+            sent_at = monotonic()
+            call = lease.renew(pump.keys, self._session, runs)
+            renewal = call.read(self._transport.send(call))
+            fresh_until = sent_at + renewal.lease_ms / 1500
+            for run, word in zip(runs, renewal.words, strict=True):
+                if word == "k":
+                    run.fresh_until = fresh_until
+                else:
+                    self._on_stop(pump, run, word)

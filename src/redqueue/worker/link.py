@@ -1,0 +1,117 @@
+"""A worker's way to Redis: calls are sent again until they are answered, for ever.
+
+When a call fails the whole worker waits until the heartbeat has renewed its leases again, and only then goes on: a
+claim that came first could be handed to another worker by a recovery before its lease is known to be alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+from redqueue.client.faults import Action, classify, to_error
+from redqueue.client.transport import AsyncTransport
+from redqueue.core.script import Call
+
+R = TypeVar("R")
+
+ANSWER_WITHIN: Final = 3.0
+"""Seconds for one round trip of a script that Redis carries out in milliseconds."""
+
+logger = logging.getLogger("redqueue.worker")
+
+
+class Link:
+    """One worker's calls.
+
+    Attributes:
+        is_up: the last that was heard of Redis was an answer.
+    """
+
+    def __init__(self, transport: AsyncTransport, on_lost: Callable[[], None]) -> None:
+        self._transport = transport
+        self._on_lost = on_lost
+        self._up = asyncio.Event()
+        self._up.set()
+        self._said_at = -60.0
+        self._lost_at: float | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether calls get through."""
+        return self._up.is_set()
+
+    async def deliver(self, call: Call[R]) -> R:
+        """Send the same bytes until Redis answers them.
+
+        Raises:
+            RedisRefused: no resending will help.
+        """
+        while True:
+            await self._up.wait()
+            answer = await self._try(call)
+            if answer is not None:
+                return call.read(answer[0])
+
+    async def insist(self, call: Call[R]) -> R:
+        """Send a call of entering or leaving, when there is no heartbeat yet, or any more, to say that Redis is back.
+
+        Raises:
+            RedisRefused: no resending will help.
+        """
+        while (answer := await self._try(call)) is None:  # noqa: ASYNC110 - nothing tells when Redis is back
+            await asyncio.sleep(random.uniform(0.2, 1))  # noqa: S311
+        self.restore()
+        return call.read(answer[0])
+
+    async def block_on(self, wake: str, seconds: float) -> None:
+        """Wait for a token, a while, or the loss of the connection: whatever comes first."""
+        await self._up.wait()
+        try:
+            async with asyncio.timeout(seconds + 1):
+                # A token has no data: losing one, as when this is cancelled, loses nothing.
+                await (await self._transport.client()).execute_command("BLPOP", wake, f"{seconds:.3f}")
+        except Exception as error:
+            await self._endure(error)
+
+    def lose(self, why: str) -> None:
+        """Redis doesn't answer: hold all calls until `restore`. Says so at most once a second."""
+        if self._up.is_set():
+            self._up.clear()
+            self._lost_at = monotonic()
+            self._on_lost()
+        if monotonic() - self._said_at >= 1:
+            self._said_at = monotonic()
+            logger.warning("Redis is away: %s; running jobs go on, and nothing is lost meanwhile", why)
+
+    def restore(self) -> None:
+        """Leases are renewed: let the calls go on."""
+        if self._lost_at is not None:
+            logger.warning("Redis is back after %.1f s", monotonic() - self._lost_at)
+            self._lost_at = None
+        self._up.set()
+
+    async def _try(self, call: Call[Any]) -> tuple[Any] | None:
+        """One attempt: the raw answer, or None when the call must be sent again."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return (await self._transport.send(call),)
+        except Exception as error:
+            await self._endure(error)
+            return None
+
+    async def _endure(self, error: Exception) -> None:
+        fault = classify(error)
+        if fault.action is Action.GIVE_UP:
+            raise to_error(fault, error, self._transport.target, sent=False) from error
+        if fault.action is Action.BACK_PRESSURE:
+            logger.warning("Redis refuses writes: %s", fault.explain)
+            await asyncio.sleep(0.5 + random.random())  # noqa: S311 - spreading load
+            return
+        if fault.action is Action.RECONNECT:
+            await self._transport.reset()
+        self.lose(fault.explain)

@@ -1,0 +1,38 @@
+"""The log of a worker process: one line an event, whatever is in it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Final
+
+import msgspec
+
+# Control characters and those that turn the direction of text could forge lines, or hide what stands there.
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def set_up_logging(form: str) -> None:
+    """Log to stderr, as text or as a JSON object a line; INFO and above."""
+    out = logging.StreamHandler()
+    out.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[out], force=True)
+
+
+class _Text(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], record.message)
+        return super().formatMessage(record)
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        facts = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            facts["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(facts).decode()

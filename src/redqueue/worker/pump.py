@@ -1,0 +1,325 @@
+"""One queue's round trips: each settles what was run and claims what can run next.
+
+Two lanes take turns, so that Redis works on one trip while Python runs the jobs of the other. Under load a trip carries
+hundreds of jobs; idle, one lane blocks on the queue's wake list until there is work or a delayed job is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import count
+from time import monotonic
+from typing import Final
+
+from redqueue.core import lease
+from redqueue.core.keys import Keys
+from redqueue.core.lease import Claimed, Settles, Trip
+from redqueue.core.lifecycle import Release, RunRules, Settlement, words_of
+from redqueue.worker.config import SessionName, WorkerConfig
+from redqueue.worker.link import Link
+from redqueue.worker.slots import Slots
+
+LANES: Final = ("0", "1")
+FLUSH_AT: Final = 64
+FLUSH_AFTER: Final = 0.005
+LONGEST_BLOCK: Final = 5.0
+PREFETCH_S: Final = 0.1
+"""Prefetched jobs are at most this much work."""
+
+SHORT_RUN_S: Final = 0.05
+STALE_PREFETCH_S: Final = 1.0
+
+logger = logging.getLogger("redqueue.worker")
+
+
+class Pump:
+    """The traffic of one queue.
+
+    Attributes:
+        backlog: claimed, not started; in order.
+        held: every lease that this session has and has not seen settled; the heartbeat renews them.
+        claimed: how many jobs it got so far.
+        dry: set in a burst when nothing is held and the last look found nothing.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        limit: int,
+        config: WorkerConfig,
+        session: SessionName,
+        link: Link,
+        slots: Slots,
+        start: Callable[[Pump, Claimed], None],
+    ) -> None:
+        self.keys = keys
+        self.limit = limit
+        self.running = 0
+        self.reserved = 0
+        self.backlog: deque[Claimed] = deque()
+        self.held: set[Claimed] = set()
+        self.claimed = 0
+        self.keep = config.keep
+        self.lease_ms = config.lease_ms
+        self.stopping = False
+        self._config = config
+        self._session = session
+        self._link = link
+        self._slots = slots
+        self._start = start
+        self._numbers: Iterator[int] = count(1)
+        self._outbox = Settles([], [], [])
+        self._flush_by: float | None = None
+        self._in_flight = 0
+        self._asked = 0
+        self._more = True
+        self._owed = False
+        self._due_at: float | None = None
+        self._mean_run_s: float | None = None
+        self._clock_ms = 0
+        self._clock_at = 0.0
+        self._changed = asyncio.Event()
+        self._departed = 0
+        self._answered = 0
+        self._answer = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        self.dry = asyncio.Event()
+
+    # -- what the runner tells it
+
+    def settle(self, run: Claimed, settlement: Settlement, attempt: int, rules: RunRules) -> None:
+        """Hand an outcome back with the next trip."""
+        verdict, outcome = words_of(settlement, attempt=attempt, rules=rules)
+        self._outbox.add(run, verdict, outcome)
+        if self._flush_by is None:
+            self._flush_by = monotonic() + FLUSH_AFTER
+        self._changed.set()
+
+    def release(self, run: Claimed) -> None:
+        """Give a job back that did not run: uncounted, to its place in line."""
+        self.settle(run, Release(), 0, self._config.rules)
+
+    def drop(self, run: Claimed) -> None:
+        """Forget a lease that is lost."""
+        self.held.discard(run)
+        if run in self.backlog:
+            self.backlog.remove(run)
+
+    def ran_for(self, seconds: float) -> None:
+        """Learn how long a run takes; prefetch is for short ones."""
+        mean = self._mean_run_s
+        self._mean_run_s = seconds if mean is None else mean + (seconds - mean) * 0.05
+
+    def redis_now_ms(self) -> float:
+        """Redis's clock, as far as the last answer tells."""
+        return self._clock_ms + (monotonic() - self._clock_at) * 1000
+
+    # -- what the slots tell it
+
+    def start_next(self) -> None:
+        """Take the first of the backlog, and run it unless its lease may be over or it is a suspect."""
+        run = self.backlog.popleft()
+        if run.crashes >= self._config.max_crashes - 1:
+            self._slots.run_alone(self, run)
+        else:
+            self.start(run)
+
+    def start(self, run: Claimed) -> None:
+        """Run a claimed job in a free slot."""
+        self._slots.take(self)
+        if monotonic() > run.fresh_until:
+            asyncio.get_running_loop().create_task(self._start_if_renewed(run))
+        else:
+            self._start(self, run)
+
+    async def announce(self) -> None:
+        """Return when a trip that leaves from now on has told Redis what is not started."""
+        leaving = self._departed
+        self._owed = True
+        self._changed.set()
+        while self._answered <= leaving and not self.finished:
+            self._answer.clear()
+            await self._answer.wait()
+
+    # -- the loops
+
+    async def serve(self) -> None:
+        """Pump until stopped and everything is handed back.
+
+        Raises:
+            RedisRefused: Redis will never take these calls.
+        """
+        returning = asyncio.get_running_loop().create_task(self._return_stale())
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for lane in LANES:
+                    lanes.create_task(self._serve_lane(lane))
+        finally:
+            returning.cancel()
+
+    def stop_claiming(self) -> None:
+        """Give back what has not started, and ask for nothing more."""
+        self.stopping = True
+        while self.backlog:
+            self.release(self.backlog.popleft())
+        self.look_again()
+
+    def look_again(self) -> None:
+        """End a block on the wake list: something changed that the list doesn't tell."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._owed = True
+        self.dry.clear()
+        self._changed.set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to hand back."""
+        return self.stopping and not self.held and not self._in_flight and not self._outbox.runs
+
+    async def _serve_lane(self, lane: str) -> None:
+        while not self.finished:
+            self._changed.clear()
+            wanted = self._wanted()
+            if self._should_go(wanted):
+                await self._make_trip(lane, wanted)
+            elif wanted and self._watch is None and not self._config.burst:
+                await self._watch_for_work()
+            else:
+                await self._wait_for_change()
+        self._changed.set()
+
+    def _wanted(self) -> int:
+        """How many jobs to ask for: the free slots, and what may be prefetched."""
+        if self.stopping:
+            return 0
+        ahead = len(self.backlog) + self._asked - self.reserved
+        return max(0, min(lease.MOST_A_CALL, self._slots.free(self) + self._prefetch() - ahead))
+
+    def _prefetch(self) -> int:
+        if self._config.prefetch is not None:
+            return self._config.prefetch
+        mean = self._mean_run_s
+        if mean is None or mean > SHORT_RUN_S:
+            return 0
+        return min(lease.MOST_A_CALL, int(PREFETCH_S * self.limit / max(mean, 1e-5)))
+
+    def _should_go(self, wanted: int) -> bool:
+        waiting = len(self._outbox)
+        if waiting and (not self._in_flight or waiting >= FLUSH_AT or monotonic() >= (self._flush_by or 0)):
+            return True
+        return self._owed or (wanted > 0 and (self._more or self._is_due()))
+
+    def _is_due(self) -> bool:
+        return self._due_at is not None and monotonic() >= self._due_at
+
+    async def _wait_for_change(self) -> None:
+        if self._config.burst and not (self.held or self._in_flight or self._more):
+            self.dry.set()
+        if self._outbox.runs:
+            # Another trip is out; what waits here leaves when it is back, or now if that takes long.
+            asyncio.get_running_loop().call_later(FLUSH_AFTER, self._changed.set)
+        await self._changed.wait()
+
+    async def _make_trip(self, lane: str, wanted: int) -> None:
+        settles = self._outbox.take(lease.MOST_A_CALL)
+        self._flush_by = monotonic() + FLUSH_AFTER if self._outbox.runs else None
+        self._owed = self._more = False
+        self._in_flight += 1
+        self._departed += 1
+        index = self._departed
+        reserved = max(min(wanted, self._slots.free(self)), 0)
+        self._asked += wanted
+        self._slots.reserve(self, reserved)
+        sent_at = monotonic()
+        try:
+            trip = await self._link.deliver(
+                lease.pump(
+                    self.keys,
+                    self._session.id,
+                    self._session.worker,
+                    lane,
+                    next(self._numbers),
+                    settles,
+                    wanted,
+                    [*self.backlog, *self._slots.waiting],
+                    self.keep,
+                )
+            )
+        finally:
+            self._in_flight -= 1
+            self._asked -= wanted
+            self._slots.reserve(self, -reserved)
+        self._answered = max(self._answered, index)
+        self._answer.set()
+        self._receive(trip, settles, sent_at)
+
+    def _receive(self, trip: Trip, settles: Settles, sent_at: float) -> None:
+        self._clock_ms, self._clock_at = trip.now_ms, monotonic()
+        self.lease_ms = trip.lease_ms
+        self.held.difference_update(settles.runs)
+        if "l" in trip.words:
+            for run, word in zip(settles.runs, trip.words, strict=False):
+                if word == "l":
+                    logger.warning("job %s: its lease was lost, so this run's outcome is not recorded", run.id)
+        self._more = self._more or (trip.more and not trip.paused)
+        self._due_at = None if trip.next_due_ms < 0 or trip.paused else monotonic() + trip.next_due_ms / 1000
+        fresh_until = sent_at + trip.lease_ms / 1500
+        for run in trip.claimed:
+            run.fresh_until = fresh_until
+        self.claimed += len(trip.claimed)
+        self.held.update(trip.claimed)
+        if self.stopping:
+            for run in trip.claimed:
+                self.release(run)
+        else:
+            self.backlog.extend(trip.claimed)
+            self._slots.fill()
+        self._changed.set()
+
+    async def _watch_for_work(self) -> None:
+        """Block on the wake list. Whatever ends it, a trip follows: losing a token, which has no data, loses nothing."""
+        seconds = LONGEST_BLOCK
+        if self._due_at is not None:
+            seconds = min(seconds, max(self._due_at - monotonic(), 0.001))
+        loop = asyncio.get_running_loop()
+        self._watch = loop.create_task(self._link.block_on(self.keys["wake"], seconds))
+        try:
+            await asyncio.wait([self._watch])
+            if not self._watch.cancelled():
+                self._watch.result()
+        finally:
+            self._watch.cancel()
+            self._watch = None
+            self._owed = self._more = True
+            self._changed.set()
+
+    async def _start_if_renewed(self, run: Claimed) -> None:
+        """A lease that may have ended since it was read is renewed first: another worker may have the job."""
+        sent_at = monotonic()
+        renewal = await self._link.deliver(lease.renew(self.keys, self._session.id, [run]))
+        if renewal.words == "k" and not self.stopping:
+            run.fresh_until = sent_at + renewal.lease_ms / 1500
+            self._start(self, run)
+            return
+        self._slots.give_back(self)
+        if renewal.words == "l":
+            self.drop(run)
+        else:
+            self.release(run)
+
+    async def _return_stale(self) -> None:
+        """Prefetched jobs that long ones keep from starting go back, so that an idle worker can have them."""
+        seen: set[Claimed] = set()
+        while True:
+            await asyncio.sleep(STALE_PREFETCH_S)
+            stale = [run for run in self.backlog if run in seen]
+            if stale:
+                self.backlog = deque(run for run in self.backlog if run not in seen)
+                self._mean_run_s = None  # nothing more is prefetched before a run ends
+            for run in stale:
+                self.release(run)
+            seen = set(self.backlog)

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis import exceptions as redis_errors
+
+from redqueue.client.aio.runner import AsyncRunner
+from redqueue.client.lanes import producer
+from redqueue.client.patience import Patience
+from redqueue.client.sync.runner import Runner
+from redqueue.core import add, inspect
+from redqueue.core.keys import Keys
+from redqueue.core.script import Call, Steps
+from redqueue.errors import RedisFull, RedisRefused, RedisUnavailable
+
+QUICK = Patience(unsent=0.3, sent=0.6, first_wait=0.005, longest_wait=0.02)
+
+LOST = redis_errors.ConnectionError("Connection closed by server.")
+REFUSED = redis_errors.ConnectionError("Error 111 connecting to h:1. Connection refused.")
+CREATED = [b"c"]
+
+
+class Flaky:
+    """A transport that raises or answers what it is told to, and remembers what it was sent."""
+
+    target = "redis://flaky"
+
+    def __init__(self, *results: Any) -> None:
+        self.results = list(results)
+        self.sent: list[tuple[list[str], list[Any]]] = []
+        self.resets = 0
+
+    def send(self, call: Call[Any]) -> Any:
+        self.sent.append((call.keys, call.args))
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def close(self) -> None:
+        pass
+
+
+class AsyncFlaky(Flaky):
+    """The same for tasks."""
+
+    async def send(self, call: Call[Any]) -> Any:
+        return Flaky.send(self, call)
+
+    async def reset(self) -> None:
+        Flaky.reset(self)
+
+
+class Both:
+    """Runs a call through both runners' code: the same results, the same facts to look at."""
+
+    def __init__(self, kind: str, keys: Keys) -> None:
+        self.kind = kind
+        self.keys = keys
+
+    def __call__(self, flaky: Any, call: Call[Any]) -> Any:
+        return self._do(flaky, lambda runner: runner.run(call))
+
+    def steps(self, flaky: Any, steps: Steps[Any]) -> Any:
+        return self._do(flaky, lambda runner: runner.run_steps(steps))
+
+    def flaky(self, *results: Any) -> Any:
+        return Flaky(*results) if self.kind == "sync" else AsyncFlaky(*results)
+
+    def _do(self, flaky: Any, what: Callable[[Any], Any]) -> Any:
+        if self.kind == "sync":
+            return what(Runner(flaky, self.keys, QUICK))
+
+        async def main() -> Any:
+            return await what(AsyncRunner(flaky, self.keys, QUICK))
+
+        return asyncio.run(main())
+
+
+@pytest.fixture(params=["sync", "async"])
+def both(request: pytest.FixtureRequest, keys: Keys) -> Both:
+    return Both(request.param, keys)
+
+
+def adding(keys: Keys, count: int = 1) -> Call[Any]:
+    jobs = [add.prepare("t", None, {}, {}, created_ms=0, fresh_id=f"id{n}") for n in range(count)]
+    return add.add(keys, jobs)
+
+
+def lane_of(flaky: Any, n: int) -> str:
+    record: str = flaky.sent[n][0][0]
+    return record
+
+
+def test_an_answer_is_read(both: Both, keys: Keys) -> None:
+    flaky = both.flaky(CREATED)
+    assert both(flaky, adding(keys)) == ["created"]
+    assert lane_of(flaky, 0).startswith(f"redqueue:{{q}}:producer:{producer().id}:")
+
+
+def test_a_call_that_changes_nothing_takes_no_lane(both: Both, keys: Keys) -> None:
+    free = len(producer()._free)
+    flaky = both.flaky([b"missing"] + [None] * 20)
+    with pytest.raises(TypeError):
+        both(flaky, inspect.get_status(keys, "id"))
+    assert len(producer()._free) == free
+    assert all("producer" not in key for key in flaky.sent[0][0])
+
+
+def test_the_same_bytes_are_sent_again_until_answered(both: Both, keys: Keys) -> None:
+    flaky = both.flaky(LOST, redis_errors.TimeoutError("Timeout reading"), REFUSED, CREATED)
+    assert both(flaky, adding(keys)) == ["created"]
+    assert len(flaky.sent) == 4
+    assert all(sent == flaky.sent[0] for sent in flaky.sent)
+
+
+def test_the_connections_are_dropped_when_that_helps(both: Both, keys: Keys) -> None:
+    flaky = both.flaky(LOST, redis_errors.ReadOnlyError("You can't write"), REFUSED, CREATED)
+    both(flaky, adding(keys))
+    assert flaky.resets == 2
+
+
+def test_an_answered_lane_is_used_again_with_a_higher_number(both: Both, keys: Keys) -> None:
+    flaky = both.flaky(CREATED)
+    both(flaky, adding(keys))
+    both(flaky, adding(keys))
+    assert lane_of(flaky, 0) == lane_of(flaky, 1)
+    assert flaky.sent[0][1][0] < flaky.sent[1][1][0]
+
+
+@pytest.mark.parametrize("error", [LOST, REFUSED, redis_errors.OutOfMemoryError("command not allowed")])
+def test_the_lane_of_a_call_that_was_given_up_is_not_used_again(both: Both, keys: Keys, error: Exception) -> None:
+    dropped = both.flaky(error)
+    with pytest.raises((RedisUnavailable, RedisFull)):
+        both(dropped, adding(keys))
+    again = both.flaky(CREATED)
+    both(again, adding(keys))
+    assert lane_of(again, 0) != lane_of(dropped, 0)
+
+
+async def test_the_lane_of_a_cancelled_call_is_not_used_again(keys: Keys) -> None:
+    class Hanging(AsyncFlaky):
+        async def send(self, call: Call[Any]) -> Any:
+            await super().send(call)
+            await asyncio.Event().wait()
+
+    hanging = Hanging(CREATED)
+    task = asyncio.create_task(AsyncRunner(hanging, keys, QUICK).run(adding(keys)))
+    while not hanging.sent:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    again = AsyncFlaky(CREATED)
+    await AsyncRunner(again, keys, QUICK).run(adding(keys))
+    assert lane_of(again, 0) != lane_of(hanging, 0)
+
+
+def test_nothing_sent_is_given_up_soon_and_told_so(both: Both, keys: Keys) -> None:
+    flaky = both.flaky(REFUSED)
+    with pytest.raises(RedisUnavailable, match="Connection refused") as raised:
+        both(flaky, adding(keys))
+    assert raised.value.sent is False
+    assert raised.value.__cause__ is REFUSED
+    assert 3 < len(flaky.sent)
+
+
+def test_once_sent_it_is_tried_longer_and_told_so(both: Both, keys: Keys) -> None:
+    few, more = both.flaky(REFUSED), both.flaky(LOST, REFUSED)
+    with pytest.raises(RedisUnavailable):
+        both(few, adding(keys))
+    with pytest.raises(RedisUnavailable, match="same job_id") as raised:
+        both(more, adding(keys))
+    assert raised.value.sent is True
+    assert len(more.sent) > len(few.sent)
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (redis_errors.OutOfMemoryError("command not allowed"), RedisFull),
+        (redis_errors.NoPermissionError("no permissions"), RedisRefused),
+        (redis_errors.AuthenticationError("Authentication required."), RedisRefused),
+    ],
+)
+def test_what_trying_again_cannot_change_is_raised_at_once(
+    both: Both, keys: Keys, error: Exception, ours: type[Exception]
+) -> None:
+    flaky = both.flaky(error)
+    with pytest.raises(ours):
+        both(flaky, adding(keys))
+    assert len(flaky.sent) == 1
+
+
+def test_a_bug_is_not_taken_for_a_fault(both: Both, keys: Keys) -> None:
+    flaky = both.flaky(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        both(flaky, adding(keys))
+
+
+def test_steps_are_carried_out_in_order_and_return_their_result(both: Both, keys: Keys) -> None:
+    jobs = [add.prepare("t", n, {}, {}, created_ms=0, fresh_id=f"id{n}") for n in range(1500)]
+    flaky = both.flaky([b"c" * 1000], [b"d" * 500])
+    answers = both.steps(flaky, add.add_many(keys, jobs))
+    assert answers == ["created"] * 1000 + ["duplicate"] * 500
+    assert len(flaky.sent) == 2
+
+
+def test_steps_end_with_the_first_that_fails(both: Both, keys: Keys) -> None:
+    jobs = [add.prepare("t", n, {}, {}, created_ms=0, fresh_id=f"id{n}") for n in range(2500)]
+    flaky = both.flaky([b"c" * 1000], redis_errors.OutOfMemoryError("command not allowed"))
+    with pytest.raises(RedisFull):
+        both.steps(flaky, add.add_many(keys, jobs))
+    assert len(flaky.sent) == 2

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from redis.exceptions import MaxConnectionsError
+
+from redqueue.client import transport
+from redqueue.client.pools import CLIENT_NAME
+from redqueue.client.transport import AsyncTransport, Transport, locate
+from redqueue.client.urls import parse
+from redqueue.core import inspect
+from redqueue.core.keys import Keys
+from redqueue.embedded import PrivateServer
+from redqueue.errors import ConfigurationError
+
+
+def ours(admin: Any) -> int:
+    """How many connections of redqueue's the server has."""
+    return sum(client["name"] == CLIENT_NAME for client in admin.client_list())
+
+
+def test_nothing_is_opened_before_the_first_call() -> None:
+    Transport(parse("redis://127.0.0.1:1"))
+    AsyncTransport(parse("redis+cluster://127.0.0.1:1"))
+
+
+def test_a_script_that_the_server_lost_is_sent_whole(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    handle = Transport(parse(server.url))
+    for _ in range(3):
+        admin.script_flush()
+        assert handle.send(inspect.get_stats(keys))
+    handle.close()
+
+
+async def test_so_it_is_for_tasks(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    handle = AsyncTransport(parse(server.url))
+    for _ in range(3):
+        admin.script_flush()
+        assert await handle.send(inspect.get_stats(keys))
+    await handle.close()
+
+
+def test_handles_of_one_url_share_a_pool_and_the_last_one_closes_it(
+    server: PrivateServer, admin: Any, keys: Keys
+) -> None:
+    one, two = Transport(parse(server.url)), Transport(parse(server.url))
+    one.send(inspect.get_stats(keys))
+    two.send(inspect.get_stats(keys))
+    assert one.client() is two.client()
+    assert ours(admin) == 1
+    one.close()
+    one.close()
+    assert two.send(inspect.get_stats(keys))
+    assert ours(admin) == 1
+    two.close()
+    assert ours(admin) == 0
+    assert one.send(inspect.get_stats(keys))
+    one.close()
+
+
+async def test_tasks_share_a_pool_and_the_last_one_closes_it(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    one, two = AsyncTransport(parse(server.url)), AsyncTransport(parse(server.url))
+    await one.send(inspect.get_stats(keys))
+    await two.send(inspect.get_stats(keys))
+    assert await one.client() is await two.client()
+    await one.close()
+    await one.close()
+    assert await two.send(inspect.get_stats(keys))
+    assert ours(admin) == 1
+    await two.close()
+    assert ours(admin) == 0
+    assert await one.send(inspect.get_stats(keys))
+    await one.close()
+
+
+def test_a_handle_that_was_thrown_away_keeps_no_share(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    one, two = Transport(parse(server.url)), Transport(parse(server.url))
+    one.send(inspect.get_stats(keys))
+    two.send(inspect.get_stats(keys))
+    del one
+    two.close()
+    assert ours(admin) == 0
+
+
+def test_each_asyncio_run_has_a_pool_of_its_own_and_closes_it(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    handle = AsyncTransport(parse(server.url))
+
+    async def once() -> Any:
+        await handle.send(inspect.get_stats(keys))
+        return await handle.client()
+
+    first, second = asyncio.run(once()), asyncio.run(once())
+    assert first is not second
+    assert ours(admin) == 0
+    assert not [loop for loop in transport._process().loops if transport._process().loops[loop]]
+
+
+def test_event_loops_in_threads_do_not_meet(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    handle, together, failed = AsyncTransport(parse(server.url)), threading.Barrier(4), list[BaseException]()
+
+    async def use() -> None:
+        together.wait()
+        for _ in range(50):
+            await handle.send(inspect.get_stats(keys))
+
+    def run() -> None:
+        try:
+            asyncio.run(use())
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert ours(admin) == 0
+
+
+def test_threads_share_the_pool(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    handle, failed = Transport(parse(server.url)), list[BaseException]()
+
+    def use() -> None:
+        try:
+            for _ in range(50):
+                handle.send(inspect.get_stats(keys))
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert 1 <= ours(admin) <= 8
+    handle.close()
+    assert ours(admin) == 0
+
+
+async def test_many_tasks_take_turns(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    handle = AsyncTransport(parse(f"{server.url}&max_connections=3"))
+    await asyncio.gather(*(handle.send(inspect.get_stats(keys)) for _ in range(200)))
+    assert ours(admin) == 3
+    await handle.close()
+
+
+async def test_a_task_does_not_wait_for_its_turn_for_ever(
+    server: PrivateServer, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", 0.01)
+    handle = AsyncTransport(parse(f"{server.url}&max_connections=1"))
+    await handle.send(inspect.get_stats(keys))
+    assert handle._pool is not None
+    await handle._pool.gate.acquire()
+    with pytest.raises(MaxConnectionsError):
+        await handle.send(inspect.get_stats(keys))
+    handle._pool.gate.release()
+    assert await handle.send(inspect.get_stats(keys))
+    await handle.close()
+
+
+def test_a_forked_child_opens_connections_of_its_own(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    handle = Transport(parse(server.url))
+    handle.send(inspect.get_stats(keys))
+    child = os.fork()
+    if not child:
+        fine = handle.send(inspect.get_stats(keys)) and ours_in_child(server, handle)
+        os._exit(0 if fine else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert handle.send(inspect.get_stats(keys))
+    handle.close()
+    assert ours(admin) == 0
+
+
+def ours_in_child(server: PrivateServer, handle: Transport) -> bool:
+    with redis.Redis.from_url(server.url, decode_responses=True) as admin:
+        opened = ours(admin) == 2
+        handle.close()
+        return opened and ours(admin) == 1
+
+
+def test_a_child_forked_inside_a_loop_leaves_its_parents_connections_alone(
+    python: Callable[..., str], server: PrivateServer
+) -> None:
+    python(
+        """
+import asyncio, gc, os, sys
+from redqueue import AsyncQueue
+queue = AsyncQueue("q", sys.argv[1])
+
+async def use():
+    await queue.get_stats()
+
+def in_child():
+    # A thread of its own, because the parent's loop still counts as running here.
+    import threading
+    thread = threading.Thread(target=lambda: asyncio.run(use()))
+    thread.start()
+    thread.join()
+    gc.collect()
+    os._exit(0)
+
+async def main():
+    await queue.get_stats()
+    before = (await queue._runner._transport.client()).connection_pool
+    child = os.fork()
+    if not child:
+        in_child()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    connection = before._available_connections[0]
+    reader = connection._reader
+    await queue.get_stats()
+    assert connection._reader is reader, "the parent had to connect again"
+
+asyncio.run(main())
+""",
+        server.url,
+    )
+
+
+def test_a_queue_made_at_import_is_used_everywhere_and_never_closed(
+    python: Callable[..., str], server: PrivateServer
+) -> None:
+    printed = python(
+        """
+import asyncio, os, sys, threading
+from redqueue import AsyncQueue, Queue
+queue, aqueue = Queue("q", sys.argv[1]), AsyncQueue("q", sys.argv[1])
+
+async def add(job_id):
+    return (await aqueue.add("t", None, job_id=job_id)).answer
+
+print(queue.add("t", None, job_id="1").answer)
+print(asyncio.run(add("2")), asyncio.run(add("2")))
+thread = threading.Thread(target=lambda: print(asyncio.run(add("3")), queue.add("t", None, job_id="3").answer))
+thread.start()
+thread.join()
+queue.close()
+print(queue.add("t", None, job_id="4").answer, flush=True)
+child = os.fork()
+if not child:
+    print(queue.add("t", None, job_id="5").answer, asyncio.run(add("6")), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(queue.add("t", None, job_id="6").answer, asyncio.run(add("7")))
+""",
+        server.url,
+    )
+    assert (
+        printed.split()
+        == "created created duplicate created duplicate created created created duplicate created".split()
+    )
+
+
+def test_a_given_client_is_used_and_stays_open(server: PrivateServer, keys: Keys) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        handle = Transport(None, client)
+        assert handle.client() is client
+        assert handle.send(inspect.get_stats(keys))
+        handle.reset()
+        handle.close()
+        assert handle.send(inspect.get_stats(keys))
+        assert client.ping()
+    with redis.ConnectionPool.from_url(server.url) as pool:
+        handle = Transport(None, pool)
+        assert handle.send(inspect.get_stats(keys))
+        handle.close()
+        assert handle.send(inspect.get_stats(keys))
+
+
+async def test_a_given_async_client_is_used_and_stays_open(server: PrivateServer, keys: Keys) -> None:
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        handle = AsyncTransport(None, client)
+        assert await handle.client() is client
+        assert await handle.send(inspect.get_stats(keys))
+        await handle.reset()
+        await handle.close()
+        assert await handle.send(inspect.get_stats(keys))
+    pool = redis.asyncio.ConnectionPool.from_url(server.url)
+    handle = AsyncTransport(None, pool)
+    assert await handle.send(inspect.get_stats(keys))
+    await pool.disconnect()
+
+
+def test_a_client_that_cannot_work_is_refused_at_construction() -> None:
+    sync, tasks = redis.Redis(), redis.asyncio.Redis()
+    with pytest.raises(ConfigurationError, match="AsyncQueue"):
+        Transport(None, tasks)  # type: ignore[arg-type]  # pyright: ignore
+    with pytest.raises(ConfigurationError, match=r"redis\.asyncio\.Redis"):
+        AsyncTransport(None, sync)  # type: ignore[arg-type]  # pyright: ignore
+    with pytest.raises(ConfigurationError, match="RedisCluster"):
+        Transport(None, "redis://h")  # type: ignore[arg-type]  # pyright: ignore
+    with pytest.raises(ConfigurationError, match="RedisCluster"):
+        AsyncTransport(None, object())  # type: ignore[arg-type]  # pyright: ignore
+    for decoding in (redis.Redis(decode_responses=True), redis.ConnectionPool(decode_responses=True)):
+        with pytest.raises(ConfigurationError, match="decode_responses"):
+            Transport(None, decoding)
+    with pytest.raises(ConfigurationError, match="decode_responses"):
+        AsyncTransport(None, redis.asyncio.Redis(decode_responses=True))
+
+
+def test_url_and_client_contradict_each_other() -> None:
+    assert locate(None, object(), lambda: "") is None
+    assert locate(None, None, lambda: "redis://h") == parse("redis://h")
+    with pytest.raises(ConfigurationError, match="not both"):
+        locate("redis://h", object(), lambda: "")
+
+
+def test_a_server_that_allows_no_client_names_is_used_all_the_same(own_server: PrivateServer, keys: Keys) -> None:
+    with redis.Redis.from_url(own_server.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "u", "on", ">pw", "~*", "+@all", "-client")
+    url = own_server.url.replace("unix://", "unix://u:pw@")
+    handle = Transport(parse(url))
+    assert handle.send(inspect.get_stats(keys))
+    handle.close()
+
+
+def test_the_urls_own_client_name_is_taken(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    handle = Transport(parse(f"{server.url}&client_name=shop"))
+    handle.send(inspect.get_stats(keys))
+    assert "shop" in [client["name"] for client in admin.client_list()]
+    handle.close()
+
+
+def test_redis_pys_own_retries_are_off(server: PrivateServer, keys: Keys) -> None:
+    handle = Transport(parse(server.url))
+    handle.send(inspect.get_stats(keys))
+    (connection,) = handle.client().connection_pool._available_connections
+    assert connection.retry.get_retries() == 0
+    assert not connection.retry_on_error
+    assert (connection.socket_timeout, connection.socket_connect_timeout) == (10.0, 5.0)
+    handle.close()
+
+
+def test_tls_verifies_certificate_and_host_unless_told_otherwise() -> None:
+    def context(url: str) -> Any:
+        return Transport(parse(url)).client().connection_pool.make_connection()
+
+    strict, lax = context("rediss://h:1"), context("rediss://h:1/0?ssl_cert_reqs=none")
+    assert (strict.cert_reqs.name, strict.check_hostname) == ("CERT_REQUIRED", True)
+    assert (lax.cert_reqs.name, lax.check_hostname) == ("CERT_NONE", False)
+
+
+def test_a_server_that_accepts_and_says_nothing_was_not_sent_the_call(keys: Keys) -> None:
+    from redqueue.client.faults import classify
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        handle = Transport(parse(f"redis://127.0.0.1:{silent.getsockname()[1]}?socket_timeout=0.1"))
+        with pytest.raises(redis.ConnectionError) as raised:
+            handle.send(inspect.get_stats(keys))
+        assert classify(raised.value).sent is False
+        handle.close()
