@@ -132,7 +132,7 @@ async def bare(url: str, calls: int) -> float:
 async def bytes_a_job(url: str, jobs: int) -> float:
     """Memory that one waiting job with a 100-byte payload takes in Redis."""
     with redis.Redis.from_url(url) as client, Queue("memory", url) as queue:
-        client.execute_command("FLUSHALL", "SYNC")
+        client.execute_command("FLUSHALL", "SYNC")  # type: ignore[no-untyped-call]
         before = int(client.info("memory")["used_memory"])
         queue.add_many([("noop", PAYLOAD)] * jobs)
         return (int(client.info("memory")["used_memory"]) - before) / jobs

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from redqueue import settings
 from redqueue.errors import ConfigurationError, InvalidOption
 from redqueue.rules import Keep
-from redqueue.settings import NUMBER_VARIABLES, PART_VARIABLES, URL_VARIABLES, Settings, mask
+from redqueue.settings import NUMBER_VARIABLES, PART_VARIABLES, URL_VARIABLES, Settings, masked
 from redqueue.units import shown
 
 SECRET = "s3cret"
@@ -220,7 +220,7 @@ def test_a_repr_shows_no_password(url: str) -> None:
 
 @given(st.text())
 def test_masking_a_url_hides_all_before_the_host_however_broken(noise: str) -> None:
-    assert SECRET not in mask(f"redis://{noise}{SECRET}@{noise}")
+    assert SECRET not in masked(f"redis://{noise}{SECRET}@{noise}")
 
 
 @pytest.mark.parametrize(

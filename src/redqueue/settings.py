@@ -27,7 +27,16 @@ from redqueue.errors import ConfigurationError
 from redqueue.rules import Keep
 from redqueue.units import check_int, shown
 
-SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "embedded")
+SCHEMES: Final = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+    "embedded",
+)
 
 URL_VARIABLES: Final = ("REDQUEUE_URL", "REDIS_URL")
 """Where a whole URL is looked for, in this order; then it is put together from `PART_VARIABLES`."""
@@ -92,14 +101,19 @@ class Settings:
 
     def __repr__(self) -> str:
         return (
-            f"Settings(url={mask(self.url)!r}, keep_completed={self.keep_completed!r}, "
+            f"Settings(url={masked(self.url)!r}, keep_completed={self.keep_completed!r}, "
             f"keep_failed={self.keep_failed!r}, retries={self.retries}, concurrency={self.concurrency})"
         )
 
 
-def mask(url: str) -> str:
-    """A URL for logs and messages: without user name and password, wherever they stand and however it is broken."""
-    return _SECRET_QUERY.sub(r"\1***", re.sub(r"//.*@", "//***@", url, flags=re.DOTALL))
+def masked(url: str) -> str:
+    """A URL for logs and messages: without user and password, wherever they stand and however it is broken."""
+    shown = _SECRET_QUERY.sub(r"\1***", url)
+    before, at, rest = shown.rpartition("@")
+    if not at:
+        return shown
+    scheme, separator, _ = before.partition("://")
+    return f"{scheme}{separator}***@{rest}" if separator else f"***@{rest}"
 
 
 def check_url(name: str, url: object) -> str:
@@ -123,7 +137,7 @@ def check_url(name: str, url: object) -> str:
 
 def _shown_url(url: str) -> str:
     """Without a scheme nobody can say where a password begins, unless there is room for none."""
-    return repr(mask(url)[:200]) if "://" in url or "@" not in url else "a text without one (hidden: it holds an @)"
+    return repr(masked(url)[:200]) if "://" in url or "@" not in url else "a text without one (hidden: it holds an @)"
 
 
 def _hosts(rest: str) -> list[str] | None:

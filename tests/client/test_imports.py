@@ -79,7 +79,7 @@ def test_every_error_is_public() -> None:
 
 def test_an_unknown_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="Qeue"):
-        _ = redqueue.Qeue  # type: ignore[attr-defined]  # pyright: ignore
+        _ = redqueue.Qeue  # type: ignore[attr-defined]
 
 
 def test_only_the_client_imports_redis() -> None:

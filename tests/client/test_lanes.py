@@ -51,5 +51,5 @@ def test_a_forked_child_is_another_producer() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     os.close(write)
-    with open(read, "rb") as pipe:
+    with os.fdopen(read, "rb") as pipe:
         assert pipe.read().decode().split(":")[0] != producer().id

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from redqueue.client.urls import SCHEMES, masked, parse
+from redqueue.client.urls import SCHEMES, parse
 from redqueue.errors import ConfigurationError
+from redqueue.settings import SCHEMES as SETTINGS_SCHEMES
+from redqueue.settings import masked
 
 SECRET = "hunter2"
 
@@ -85,7 +87,7 @@ def test_sentinels_have_credentials_of_their_own() -> None:
     ],
 )
 def test_what_cannot_work_is_refused(url: str, said: str) -> None:
-    with pytest.raises(ConfigurationError, match="(?i)redis") as refused:
+    with pytest.raises(ConfigurationError, match=r"(?i)redis") as refused:
         parse(url)
     assert said in str(refused.value)
 
@@ -130,3 +132,7 @@ def test_masking_leaves_the_rest_as_it_is() -> None:
 def test_handles_of_one_url_are_equal() -> None:
     assert parse("redis://h?socket_timeout=3") == parse("redis://h?socket_timeout=3")
     assert parse("redis://h") != parse("redis://h/1")
+
+
+def test_the_environment_may_name_every_scheme() -> None:
+    assert set(SETTINGS_SCHEMES) == set(SCHEMES)

@@ -48,7 +48,9 @@ CAUGHT: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSErro
 """What redis-py raises when it could not do what it was asked; a TimeoutError is an OSError."""
 
 _READING = Fault(Action.RESEND, False, "it is still reading its data after a start")
-_MOVED = Fault(Action.RECONNECT, False, "the part of the cluster that holds the queue moves")
+_MOVED = Fault(
+    Action.RECONNECT, False, "another node of the cluster has the queue: use redis+cluster:// or RedisCluster"
+)
 _REPLICA = Fault(Action.RECONNECT, False, "the server reached is a replica, as after a failover: it takes no writes")
 _NO_ENTRY = Fault(
     Action.GIVE_UP, False, "it refuses the credentials, or wants some: check user and password of the URL"

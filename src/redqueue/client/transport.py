@@ -251,6 +251,7 @@ class AsyncTransport:
         if pool is None or self not in pool.shares:
             return
         pool.shares.discard(self)
+        self._pool = None
         if not pool.shares:
             await _shut(pool)
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NoReturn
 from urllib.parse import parse_qsl, unquote
 
 from redqueue.errors import ConfigurationError
+from redqueue.settings import masked
 
 Kind = Literal["tcp", "unix", "sentinel", "cluster", "embedded"]
 Host = tuple[str, int]
@@ -41,7 +42,6 @@ FORMS: Final[Mapping[Kind, str]] = MappingProxyType(
 
 _PORTS: Final[Mapping[Kind, int]] = MappingProxyType({"tcp": 6379, "cluster": 6379, "sentinel": 26379})
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/?#@\[\],]+))?(?::([0-9]{1,5}))?")
-_SECRET: Final = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
 _LONGEST_TIMEOUT: Final = 3600
 
 
@@ -77,16 +77,6 @@ class Location:
         """The same place, asked by connections of its own that wait no longer than that for a connect or an answer."""
         timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         return replace(self, url=f"{self.url}#{seconds:g}s", options={**self.options, **timeouts})
-
-
-def masked(url: str) -> str:
-    """A URL for logs and messages: without user and password, wherever they stand and however it is broken."""
-    shown = _SECRET.sub(r"\1***", url)
-    before, at, rest = shown.rpartition("@")
-    if not at:
-        return shown
-    scheme, separator, _ = before.partition("://")
-    return f"{scheme}{separator}***@{rest}" if separator else f"***@{rest}"
 
 
 def parse(url: str) -> Location:

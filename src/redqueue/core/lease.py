@@ -227,8 +227,8 @@ def leave(keys: Keys, session: str, lanes: Sequence[str], runs: Sequence[Claimed
         session=keys.session(session),
         session_id=session,
         lanes=lanes,
-        ids=[run.id for run in runs],
-        numbers=[run.number for run in runs],
+        held_ids=[run.id for run in runs],
+        held_numbers=[run.number for run in runs],
     )
 
 

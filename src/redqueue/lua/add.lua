@@ -10,7 +10,7 @@
 --- @list ids      text
 --- @list envelopes text
 --- @list places   '<priority>', with ' l' for lifo, ' d<ms>' for a delay, ' a<ms>' for a time
---- @use record order wake
+--- @use record order due
 --- @reply word    a letter a job, or stale, format
 local kept = recall()
 if kept then return {word = kept} end
@@ -62,11 +62,9 @@ if #line > 0 then
   if not facts[2] then push_token() end
 end
 if #later > 0 then
-  local first = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  local before = first_due()
   redis.call('ZADD', delayed, unpack(later))
   if #parking > 0 then redis.call('HSET', parked, unpack(parking)) end
-  -- Idle workers sleep until what was the earliest.
-  local earliest = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
-  if not first[2] or tonumber(earliest[2]) < tonumber(first[2]) then push_token() end
+  wake_if_earlier(before)
 end
 return {word = remember(table.concat(letters))}

@@ -1,29 +1,40 @@
---- A worker leaves: no late copy of its calls may be carried out, and what it still holds goes back to its place.
+--- A worker leaves: no late copy of its calls may be carried out, and what it still holds goes back to its place, or
+--- ends when it was cancelled.
 --- @key session  hash: <lane> -> number words|ids
 --- @key sessions zset: session -> last seen ms
 --- @key active   zset: id -> lease deadline
 --- @key leases   hash: id -> lease
 --- @key waiting  zset: id by order
+--- @key cancels  hash: id -> reason
 --- @arg session_id text
 --- @list lanes   text
---- @list ids     what it still holds, at most 1,000
---- @list numbers of their claims
---- @use clock lease wake
+--- @list held_ids     what it still holds, at most 1,000
+--- @list held_numbers of their claims
+--- @use clock lease tries end_unsettled wake
 --- @reply released how many
-local found = #ids > 0 and redis.call('HMGET', leases, unpack(ids)) or {}
-local line, mine = {}, {}
-for i, id in ipairs(ids) do
-  if mark_if_held(id, found[i], session_id .. ':' .. numbers[i] .. ' ') == '.' then
+local found = #held_ids > 0 and redis.call('HMGET', leases, unpack(held_ids)) or {}
+local flagged = #held_ids > 0 and redis.call('HMGET', cancels, unpack(held_ids)) or {}
+local line, mine, stopped = {}, {}, {}
+for i, id in ipairs(held_ids) do
+  if mark_if_held(id, found[i], session_id .. ':' .. held_numbers[i] .. ' ') == '.' then
     mine[#mine + 1] = id
-    line[#line + 1] = lease_parts(found[i])
-    line[#line + 1] = id
+    if flagged[i] then
+      stopped[#stopped + 1] = {id = id, order = lease_parts(found[i]), reason = flagged[i]}
+    else
+      line[#line + 1] = lease_parts(found[i])
+      line[#line + 1] = id
+    end
   end
 end
 redis.call('ZREM', sessions, session_id)
 if #mine > 0 then
   redis.call('ZREM', active, unpack(mine))
   redis.call('HDEL', leases, unpack(mine))
-  redis.call('ZADD', waiting, unpack(line))
+end
+if #line > 0 then redis.call('ZADD', waiting, unpack(line)) end
+for _, one in ipairs(stopped) do
+  local failed_runs = tries_of(redis.call('HGET', tries, one.id))
+  end_unsettled(cancelled, 'cancelled', one.id, one.order, 'reason', one.reason, failed_runs)
 end
 -- 2^53: no number is higher.
 for _, lane in ipairs(lanes) do redis.call('HSET', session, lane, '9007199254740992 |') end

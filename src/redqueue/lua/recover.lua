@@ -8,7 +8,7 @@
 --- @family session
 --- @arg max_crashes int
 --- @arg error    text: JSON of the error of a job that crashed too often
---- @use touch order lease tries forget retention sentinels room wake
+--- @use touch end_unsettled lease tries sentinels room wake
 --- @reply count  taken back or ended; 100: call again at once
 --- @reply hold   ms for which recovery still holds
 --- @reply crashed ids that crashed too often
@@ -43,14 +43,6 @@ local function started(lease_text)
   return not string.find(unstarted[holder], ' ' .. number .. ':' .. position .. ' ', 1, true)
 end
 
-local function end_as(list, total, id, order, kind, text, attempt)
-  -- What a failed attempt left is not this end's.
-  redis.call('UNLINK', outcome .. id)
-  redis.call('HSET', outcome .. id, kind, text, 'attempt', attempt, 'priority', priority_of(order), 'finished', now)
-  list_finished(list, id, '-')
-  redis.call('HINCRBY', meta, total, 1)
-end
-
 local crashed, missing = {}, {}
 for i, id in ipairs(ids) do
   local order
@@ -59,13 +51,11 @@ for i, id in ipairs(ids) do
   if redis.call('EXISTS', job .. id) == 0 then
     missing[#missing + 1] = id
   elseif flagged[i] then
-    forget({id})
-    end_as(cancelled, 'cancelled', id, order or order_of(0, 0), 'reason', flagged[i], failed_runs)
+    end_unsettled(cancelled, 'cancelled', id, order or order_of(0, 0), 'reason', flagged[i], failed_runs)
   else
     local crash = not found[i] or recoveries >= 5 or started(found[i])
     if crash and crashes + 1 >= max_crashes then
-      forget({id})
-      end_as(failed, 'failed', id, order or order_of(0, 0), 'error', error, failed_runs)
+      end_unsettled(failed, 'failed', id, order or order_of(0, 0), 'error', error, failed_runs)
       crashed[#crashed + 1] = id
     else
       set_tries(id, failed_runs, crashes + (crash and 1 or 0), recoveries + 1)

@@ -1,5 +1,5 @@
 --- Prolong leases of one session; also the sign of life of a session that holds none.
---- @key session  hash: seen
+--- @key session  hash: seen, left
 --- @key sessions zset: session -> last seen ms
 --- @key active   zset: id -> lease deadline
 --- @key leases   hash: id -> lease
@@ -13,9 +13,11 @@
 --- @reply lease  ms
 local found = #ids > 0 and redis.call('HMGET', leases, unpack(ids)) or {}
 local flagged = redis.call('EXISTS', cancels) == 1 and #ids > 0 and redis.call('HMGET', cancels, unpack(ids)) or {}
+-- A late copy must not bring a session back that has left, nor its jobs.
+local left = redis.call('HGET', session, 'left')
 local words, mine, returning = {}, {}, {}
 for i, id in ipairs(ids) do
-  local mark = mark_if_held(id, found[i], session_id .. ':' .. numbers[i] .. ' ')
+  local mark = not left and mark_if_held(id, found[i], session_id .. ':' .. numbers[i] .. ' ')
   words[i] = mark and (flagged[i] and 'c' or 'k') or 'l'
   if mark then mine[#mine + 1] = id end
   if mark and mark ~= '.' then returning[#returning + 1] = {id = id, mark = mark, lease = found[i]} end
@@ -33,8 +35,7 @@ for _, id in ipairs(mine) do
   deadlines[#deadlines + 1] = id
 end
 if #deadlines > 0 then redis.call('ZADD', active, unpack(deadlines)) end
--- A late copy must not bring a session back that has left.
-if not redis.call('HGET', session, 'left') then redis.call('ZADD', sessions, now, session_id) end
+if not left then redis.call('ZADD', sessions, now, session_id) end
 redis.call('ZREMRANGEBYSCORE', sessions, '-inf', now - 3600000)
 redis.call('HSET', session, 'seen', whole(now))
 redis.call('EXPIRE', session, 3600)

@@ -13,6 +13,7 @@ import importlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -34,8 +35,11 @@ logger = logging.getLogger("redqueue.worker")
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run the command line; answers the exit code."""
-    parser = _parser(environ)
+    parser = _parser()
+    _take_variables(parser, environ)
     options = parser.parse_args(arguments)
+    if not options.modules:
+        parser.error("name a MODULE[:REGISTRY], or set REDQUEUE_MODULES")
     set_up_logging(options.log_format)
     try:
         worker, registry = _make(options)
@@ -54,36 +58,72 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     return OK
 
 
-def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
-    def default(name: str, value: str | None = None) -> str | None:
-        return environ.get(f"REDQUEUE_{name}", "").strip() or value
-
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m redqueue.worker",
         description="Run the jobs of some queues.",
         epilog="Every option is also an environment variable: --log-format is REDQUEUE_LOG_FORMAT. "
         "Exit codes: 0 stopped or done, 1 internal error, 2 usage or registry, 3 refused by Redis, 4 not reached.",
     )
-    modules = (default("MODULES") or "").split()
-    parser.add_argument("modules", nargs="*" if modules else "+", default=modules, metavar="MODULE[:REGISTRY]")
+    parser.add_argument("modules", nargs="*", metavar="MODULE[:REGISTRY]", help="what registers the processors")
     add = parser.add_argument
-    add("-q", "--queues", default=default("QUEUES"), metavar="NAME[:CONCURRENCY],...", help="default: all registered")
-    add("-c", "--concurrency", type=int, default=_number(parser, environ, "CONCURRENCY"), help="jobs at once (10)")
-    add("--url", default=default("URL"), help="of Redis (REDIS_URL, or redis://localhost:6379/0)")
-    add("--burst", action="store_true", default=_flag(parser, environ, "BURST"), help="end when nothing is left")
-    add("--grace", type=float, default=default("GRACE", str(DEFAULT_GRACE)), help="seconds to finish when stopped (25)")
-    add("--lease", type=float, default=default("LEASE", str(DEFAULT_LEASE)), help="seconds until a dead worker's (30)")
-    add("--prefetch", type=int, default=_number(parser, environ, "PREFETCH"), help="jobs claimed ahead; 0: none")
-    add("--unknown-grace", type=float, default=default("UNKNOWN_GRACE", str(DEFAULT_UNKNOWN_GRACE)), metavar="SECONDS")
-    add("--prefix", default=default("PREFIX", DEFAULT_PREFIX), help="of all keys (redqueue)")
-    add("--app-dir", default=default("APP_DIR", "."), help="where the modules are (the current folder)")
-    add("--log-format", choices=("text", "json"), default=default("LOG_FORMAT", "text"))
+    add("-q", "--queues", metavar="NAME[:CONCURRENCY],...", help="default: all that the registry names")
+    add("-c", "--concurrency", type=int, metavar="N", help="jobs that run at once (10)")
+    add("--url", help="of Redis (REDIS_URL, or redis://localhost:6379/0)")
+    add("--burst", action="store_true", help="end when nothing is left")
+    add("--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS", help="for running jobs, when stopped (25)")
+    wait = "until a dead worker's jobs run again (30)"
+    add("--lease", type=float, default=DEFAULT_LEASE, metavar="SECONDS", help=wait)
+    add("--prefetch", type=int, metavar="N", help="jobs claimed ahead; 0: none (as many as 100 ms of work)")
+    wait = "for which a job waits whose name nobody knows (3600)"
+    add("--unknown-grace", type=float, default=DEFAULT_UNKNOWN_GRACE, metavar="SECONDS", help=wait)
+    add("--prefix", default=DEFAULT_PREFIX, help="of all keys (redqueue)")
+    add("--app-dir", default=".", metavar="FOLDER", help="where the modules are (the current one)")
+    add("--log-format", choices=("text", "json"), default="text")
     add("--check", action="store_true", help="connect, print the registry and leave")
     return parser
 
 
+def _take_variables(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    """Make what the environment says the parser's defaults, checked as if it were typed."""
+    for action in parser._actions:
+        variable = f"REDQUEUE_{action.dest.upper()}"
+        text = environ.get(variable, "").strip()
+        if not text or action.dest == "help":
+            continue
+        if action.nargs == 0:
+            value: object = _yes_or_no(parser, variable, text)
+        elif action.nargs == "*":
+            value = text.split()
+        else:
+            value = _as_typed(parser, action, variable, text)
+        parser.set_defaults(**{action.dest: value})
+
+
+def _as_typed(parser: argparse.ArgumentParser, action: argparse.Action, variable: str, text: str) -> object:
+    try:
+        value: object = action.type(text) if callable(action.type) else text
+    except ValueError:
+        kind = "a whole number" if action.type is int else "a number"
+        parser.error(f"{variable} must be {kind}, not {text!r}")
+    if action.choices is not None and value not in action.choices:
+        parser.error(f"{variable} must be one of {', '.join(action.choices)}, not {text!r}")
+    return value
+
+
+def _yes_or_no(parser: argparse.ArgumentParser, variable: str, text: str) -> bool:
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    if text.lower() not in ("1", "true", "yes", "on"):
+        parser.error(f"{variable} must be yes or no, not {text!r}")
+    return True
+
+
 def _make(options: argparse.Namespace) -> tuple[Worker, ServiceRegistry]:
-    sys.path.insert(0, str(Path(options.app_dir).resolve()))
+    folder = Path(options.app_dir).resolve()
+    if not folder.is_dir():
+        raise ConfigurationError(f"--app-dir {options.app_dir} is no folder")
+    sys.path.insert(0, str(folder))
     registries = [_load(name) for name in options.modules]
     if any(one is not registries[0] for one in registries):
         raise ConfigurationError("the modules name different registries; one worker has one")
@@ -109,14 +149,24 @@ def _load(name: str) -> ServiceRegistry:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
-            raise
+            raise _broken(module_name, error) from error
         raise ConfigurationError(f"no module {module_name!r}: is --app-dir the folder that it is in?") from error
+    except Exception as error:
+        raise _broken(module_name, error) from error
     if not attribute:
         return ServiceRegistry.get_instance()
     registry = vars(module).get(attribute)
     if not isinstance(registry, ServiceRegistry):
         raise ConfigurationError(f"{module_name} has no ServiceRegistry of the name {attribute!r}")
     return registry
+
+
+def _broken(module: str, error: Exception) -> ConfigurationError:
+    """The user's module raised: shown from its own first frame on."""
+    told = traceback.TracebackException.from_exception(error)
+    frames = [frame for frame in told.stack if "importlib" not in frame.filename and frame.filename != __file__]
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return ConfigurationError(f"importing {module} raised {type(error).__name__}{where}: {error}")
 
 
 def _queues(text: str | None, concurrency: int | None) -> list[str] | dict[str, int] | None:
@@ -148,23 +198,6 @@ def _described(registry: ServiceRegistry) -> list[str]:
         lines.extend(f"service   {service}.{method}" for method in registry.get_service_methods(service))
     lines.extend(f"task      {task}" for task in registry.tasks())
     return lines
-
-
-def _number(parser: argparse.ArgumentParser, environ: Mapping[str, str], name: str) -> int | None:
-    text = environ.get(f"REDQUEUE_{name}", "").strip()
-    try:
-        return int(text) if text else None
-    except ValueError:
-        parser.error(f"REDQUEUE_{name} must be a whole number, not {text!r}")
-
-
-def _flag(parser: argparse.ArgumentParser, environ: Mapping[str, str], name: str) -> bool:
-    text = environ.get(f"REDQUEUE_{name}", "").strip().lower()
-    if text in ("", "0", "false", "no", "off"):
-        return False
-    if text not in ("1", "true", "yes", "on"):
-        parser.error(f"REDQUEUE_{name} must be yes or no, not {text!r}")
-    return True
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ class Pump:
         self._more = True
         self._owed = False
         self._due_at: float | None = None
+        self._due_timer: asyncio.TimerHandle | None = None
         self._mean_run_s: float | None = None
+        self._held_up = False  # nothing more is prefetched before a run ends
         self._clock_ms = 0
         self._clock_at = 0.0
         self._changed = asyncio.Event()
@@ -111,6 +113,7 @@ class Pump:
     def ran_for(self, seconds: float) -> None:
         """Learn how long a run takes; prefetch is for short ones."""
         mean = self._mean_run_s
+        self._held_up = False
         self._mean_run_s = seconds if mean is None else mean + (seconds - mean) * 0.05
 
     def redis_now_ms(self) -> float:
@@ -134,6 +137,10 @@ class Pump:
             asyncio.get_running_loop().create_task(self._start_if_renewed(run))
         else:
             self._start(self, run)
+
+    def notice_free_slot(self) -> None:
+        """Look whether there is one to ask for."""
+        self._changed.set()
 
     async def announce(self) -> None:
         """Return when a trip that leaves from now on has told Redis what is not started."""
@@ -159,6 +166,7 @@ class Pump:
                     lanes.create_task(self._serve_lane(lane))
         finally:
             returning.cancel()
+            self._expect_due(None)
 
     def stop_claiming(self) -> None:
         """Give back what has not started, and ask for nothing more."""
@@ -184,9 +192,11 @@ class Pump:
         while not self.finished:
             self._changed.clear()
             wanted = self._wanted()
+            crowded = not wanted and self._is_crowded_out()
+            self._slots.set_hungry(self, crowded and (self._more or self._is_due()))
             if self._should_go(wanted):
                 await self._make_trip(lane, wanted)
-            elif wanted and self._watch is None and not self._config.burst:
+            elif (wanted or (crowded and not self._more)) and self._watch is None and not self._config.burst:
                 await self._watch_for_work()
             else:
                 await self._wait_for_change()
@@ -199,7 +209,13 @@ class Pump:
         ahead = len(self.backlog) + self._asked - self.reserved
         return max(0, min(lease.MOST_A_CALL, self._slots.free(self) + self._prefetch() - ahead))
 
+    def _is_crowded_out(self) -> bool:
+        """Whether other queues of the worker have all the slots: none of its own jobs ends to free one."""
+        return not self.stopping and not self.backlog and not self._asked and self._slots.own_share(self) > 0
+
     def _prefetch(self) -> int:
+        if self._held_up:
+            return 0
         if self._config.prefetch is not None:
             return self._config.prefetch
         mean = self._mean_run_s
@@ -266,7 +282,7 @@ class Pump:
                 if word == "l":
                     logger.warning("job %s: its lease was lost, so this run's outcome is not recorded", run.id)
         self._more = self._more or (trip.more and not trip.paused)
-        self._due_at = None if trip.next_due_ms < 0 or trip.paused else monotonic() + trip.next_due_ms / 1000
+        self._expect_due(None if trip.next_due_ms < 0 or trip.paused else trip.next_due_ms / 1000)
         fresh_until = sent_at + trip.lease_ms / 1500
         for run in trip.claimed:
             run.fresh_until = fresh_until
@@ -280,13 +296,19 @@ class Pump:
             self._slots.fill()
         self._changed.set()
 
+    def _expect_due(self, seconds: float | None) -> None:
+        """Look again when the next delayed job is due: one timer a queue, also while a lane blocks on the wake list."""
+        if self._due_timer is not None:
+            self._due_timer.cancel()
+            self._due_timer = None
+        self._due_at = None if seconds is None else monotonic() + seconds
+        if seconds is not None:
+            self._due_timer = asyncio.get_running_loop().call_later(seconds + 0.001, self._changed.set)
+
     async def _watch_for_work(self) -> None:
-        """Block on the wake list. Whatever ends it, a trip follows: losing a token, which has no data, loses nothing."""
-        seconds = LONGEST_BLOCK
-        if self._due_at is not None:
-            seconds = min(seconds, max(self._due_at - monotonic(), 0.001))
+        """Block on the wake list. Whatever ends it, a trip follows: a lost token, which has no data, loses nothing."""
         loop = asyncio.get_running_loop()
-        self._watch = loop.create_task(self._link.block_on(self.keys["wake"], seconds))
+        self._watch = loop.create_task(self._link.block_on(self.keys["wake"], LONGEST_BLOCK))
         try:
             await asyncio.wait([self._watch])
             if not self._watch.cancelled():
@@ -319,7 +341,8 @@ class Pump:
             stale = [run for run in self.backlog if run in seen]
             if stale:
                 self.backlog = deque(run for run in self.backlog if run not in seen)
-                self._mean_run_s = None  # nothing more is prefetched before a run ends
+                self._mean_run_s = None
+                self._held_up = True
             for run in stale:
                 self.release(run)
             seen = set(self.backlog)

@@ -69,6 +69,8 @@ class Runner:
         self._runs: dict[Claimed, Run] = {}
         self._threads = Threads(slots.total)
         self._loop = asyncio.get_running_loop()
+        # The end of one job starts the next: each begins with the worker's contextvars, not with those of that job.
+        self._scope = contextvars.copy_context()
         self._ended: deque[tuple[Run, Settlement, float]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -83,7 +85,7 @@ class Runner:
         self._runs[claimed] = run
         self._idle.clear()
         if run.prepared.binding.is_coroutine:
-            run.task = self._loop.create_task(self._carry(run))
+            run.task = self._loop.create_task(self._carry(run), context=self._scope.copy())
         else:
             self._threads.submit(self._work_of(run))
 
@@ -163,7 +165,7 @@ class Runner:
 
     def _work_of(self, run: Run) -> Callable[[], None]:
         """A plain function's run, for a thread that has the contextvars of the worker."""
-        scope = contextvars.copy_context()
+        scope = self._scope.copy()
 
         def work() -> None:
             started = perf_counter()

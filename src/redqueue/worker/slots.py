@@ -32,6 +32,9 @@ class Line(Protocol):
     def start(self, run: Claimed) -> None:
         """Run that job now."""
 
+    def notice_free_slot(self) -> None:
+        """Look whether there is one to ask for."""
+
     async def announce(self) -> None:
         """Return when Redis knows what has not started."""
 
@@ -49,19 +52,42 @@ class Slots:
         self._reserved = 0
         self.lines: list[Line] = []
         self._turn = 0
+        self._hungry: list[Line] = []
         self._filling = False
         self._suspects: deque[tuple[Line, Claimed]] = deque()
         self._alone: asyncio.Task[None] | None = None
         self._emptied = asyncio.Event()
 
     def free(self, line: Line) -> int:
-        """Slots that nobody runs in and no trip has asked for."""
-        return min(self.total - self.running - self._reserved, line.limit - line.running - line.reserved)
+        """Slots that nobody runs in, that no trip has asked for, and that are no other queue's turn."""
+        before = self._hungry.index(line) if line in self._hungry else len(self._hungry)
+        return min(self.total - self.running - self._reserved - before, self.own_share(line))
+
+    def own_share(self, line: Line) -> int:
+        """Slots that the line's own limit leaves it, whoever has them now."""
+        return line.limit - line.running - line.reserved
+
+    def set_hungry(self, line: Line, hungry: bool) -> None:
+        """Whether the line has work and found every slot taken: then the next free one is kept for it.
+
+        Without this a queue that is never empty would take each slot again in the trip that frees it.
+        """
+        if hungry != (line in self._hungry):
+            if hungry:
+                self._hungry.append(line)
+            else:
+                self._hungry.remove(line)
+                self.fill()
+                self._tell_hungry()
 
     def reserve(self, line: Line, count: int) -> None:
         """Keep slots for jobs that a trip asks for; a negative count frees them again."""
         self._reserved += count
         line.reserved += count
+        if count > 0:
+            self.set_hungry(line, False)
+        elif count < 0:
+            self._tell_hungry()
 
     def fill(self) -> None:
         """Start what waits in the worker, one queue after the other."""
@@ -87,6 +113,7 @@ class Slots:
                 self._emptied.set()
         else:
             self.fill()
+            self._tell_hungry()
 
     def run_alone(self, line: Line, suspect: Claimed) -> None:
         """Run a suspect when nothing else runs, or after a few seconds of waiting for that."""
@@ -99,9 +126,13 @@ class Slots:
         """Suspects that did not start yet."""
         return [suspect for _, suspect in self._suspects]
 
+    def _tell_hungry(self) -> None:
+        for line in self._hungry:
+            line.notice_free_slot()
+
     def _fill(self) -> None:
         passed = 0
-        while passed < len(self.lines) and self.running < self.total and self._alone is None:
+        while passed < len(self.lines) and self.running < self.total - len(self._hungry) and self._alone is None:
             line = self.lines[self._turn % len(self.lines)]
             self._turn += 1
             if line.backlog and line.running < line.limit:

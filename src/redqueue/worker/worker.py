@@ -326,21 +326,25 @@ class _Shift:
                 for pump in self._pumps:
                     held = list(pump.held)[: lease.MOST_A_CALL]
                     await self._link.insist(lease.leave(pump.keys, self._session.id, LANES, held))
+                logger.info("%s has left; it was handed %d jobs", self._session.worker, self._claimed())
         except TimeoutError:
             logger.warning("left without a word: Redis does not answer")
 
     async def _stop_when_dry(self) -> None:
         """Burst: leave when a whole round over all queues found nothing; a job of one queue may add to another."""
         while True:
-            before = sum(pump.claimed for pump in self._pumps)
+            before = self._claimed()
             for pump in self._pumps:
                 pump.look_again()
             await asyncio.gather(*(pump.dry.wait() for pump in self._pumps))
-            if sum(pump.claimed for pump in self._pumps) != before:
+            if self._claimed() != before:
                 continue
             if self.when_dry is None or not await self.when_dry():
                 self.stop(None)
                 return
+
+    def _claimed(self) -> int:
+        return sum(pump.claimed for pump in self._pumps)
 
     async def _unless_stopped(self, wait: Awaitable[int]) -> int | None:
         answer, stopped = asyncio.ensure_future(wait), asyncio.ensure_future(self._stop.wait())

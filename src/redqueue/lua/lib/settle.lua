@@ -9,7 +9,7 @@
 --- @list settle_numbers  the number of the claim: with the session, the token
 --- @list settle_verdicts '<verb> <delay ms> <keep> <attempt>'; verb c f r s l, keep '-' | '0' | own age in ms
 --- @list settle_outcomes result or error as JSON; of a snooze the reason
---- @use lease tries order end_runs
+--- @use lease tries order end_runs due
 local settled = {c = {}, f = {}, x = {}, r = {}, s = {}, l = {}}
 local held, returning = {}, {}
 
@@ -93,7 +93,9 @@ local function settle()
   redis.call('HDEL', leases, unpack(held))
   take_back()
   end_runs(settled.c, settled.f, settled.x)
+  local before = #settled.r + #settled.s > 0 and first_due()
   retry_runs()
   return_runs()
+  if before then wake_if_earlier(before) end
   return letters
 end
