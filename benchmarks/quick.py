@@ -113,7 +113,7 @@ async def bare_async(url: str, calls: int) -> float:
         await client.script_load(add.ADD.text)
         began = time.perf_counter()
         for command in commands:
-            await client.execute_command(*command)
+            await client.execute_command(*command)  # type: ignore[no-untyped-call]
         return calls / (time.perf_counter() - began)
 
 
@@ -132,7 +132,7 @@ async def bare(url: str, calls: int) -> float:
 async def bytes_a_job(url: str, jobs: int) -> float:
     """Memory that one waiting job with a 100-byte payload takes in Redis."""
     with redis.Redis.from_url(url) as client, Queue("memory", url) as queue:
-        client.execute_command("FLUSHALL", "SYNC")  # type: ignore[no-untyped-call]
+        client.execute_command("FLUSHALL", "SYNC")
         before = int(client.info("memory")["used_memory"])
         queue.add_many([("noop", PAYLOAD)] * jobs)
         return (int(client.info("memory")["used_memory"]) - before) / jobs
