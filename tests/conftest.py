@@ -62,7 +62,9 @@ def audit_server(url: str, request: pytest.FixtureRequest) -> None:
             prefix, name = re.fullmatch(r"(.+):\{(.+)\}:meta", key.decode()).groups()  # type: ignore[union-attr]
             with Queue(name, url, prefix=prefix) as queue:
                 findings += [f"{name}: {finding}" for finding in queue.audit()]
-        findings += [f"{key.decode()}: it stays for ever" for key in client.scan_iter(count=1000) if _leaks(client, key)]
+        findings += [
+            f"{key.decode()}: it stays for ever" for key in client.scan_iter(count=1000) if _leaks(client, key)
+        ]
     if findings:
         pytest.fail("\n".join(["the test left behind:", *findings]), pytrace=False)
 

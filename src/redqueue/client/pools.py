@@ -72,7 +72,7 @@ def connect_async(location: Location) -> tuple[Any, Callable[[], Awaitable[None]
     if location.kind == "cluster":
         nodes = [AsyncClusterNode(*host) for host in location.hosts]
         cluster = redis.asyncio.RedisCluster(startup_nodes=nodes, **options, **_tls(location))
-        return cluster, cluster.aclose
+        return cluster, _all_nodes_closed(cluster)
     options["redis_connect_func"] = _introduce_async(options.pop("client_name"))
     options.setdefault("max_connections", MOST_CONNECTIONS)
     if location.kind == "sentinel":
@@ -212,5 +212,16 @@ def _all_closed_async(clients: list[Any]) -> Callable[[], Awaitable[None]]:
     async def close() -> None:
         for client in clients:
             await client.connection_pool.disconnect()
+
+    return close
+
+
+def _all_nodes_closed(cluster: redis.asyncio.RedisCluster) -> Callable[[], Awaitable[None]]:
+    """The cluster's own `aclose` closes nothing while it is to ask for the layout anew, as after any lost connection."""
+
+    async def close() -> None:
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await cluster.nodes_manager.aclose(nodes)
+        await cluster.aclose()
 
     return close

@@ -12,10 +12,11 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, Final
 from weakref import WeakSet
 
-from redis.exceptions import MaxConnectionsError
+from redis.exceptions import ConnectionError, MaxConnectionsError
 
 from redqueue.client.faults import CAUGHT, Action, classify
 from redqueue.client.pools import (
@@ -37,6 +38,12 @@ GIVEN: Final = "the client that was given"
 _UNDROPPED: Final = (*CAUGHT, AttributeError, TypeError)
 """A given RedisCluster sees to that itself, and the blocking pool of redis-py 5 can drop only all or none."""
 
+_FRESH_FOR: Final = 1.0
+"""Seconds for which a cluster's client is not replaced: it has just asked for the layout, and asks again itself."""
+
+_CUT: Final = "Connection closed while another call used it"
+"""redis-py closes all connections to a cluster when one fails; calls on the others then find their parts gone."""
+
 
 @dataclass(slots=True, eq=False)
 class _Pool:
@@ -46,14 +53,23 @@ class _Pool:
     close: Callable[[], Any]
     shares: WeakSet[Any] = field(default_factory=WeakSet)
     open: bool = True
+    since: float = field(default_factory=monotonic)
+
+    def is_fresh(self) -> bool:
+        return monotonic() - self.since < _FRESH_FOR
 
 
 @dataclass(slots=True, eq=False)
 class _AsyncPool(_Pool):
-    """The same of one event loop; of a given client nobody knows which. `living` closes it."""
+    """The same of one event loop; of a given client nobody knows which. `living` closes it.
+
+    Attributes:
+        users: calls on their way. One that is not open any more is closed when the last of them ends.
+    """
 
     loop: asyncio.AbstractEventLoop | None = None
     living: AsyncGenerator[None] | None = None
+    users: int = 0
     gate: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,11 +124,11 @@ class Transport:
         script, keys = call.script, call.keys
         client = self.client()
         try:
-            return client.execute_command("EVALSHA", script.sha, len(keys), *keys, *call.args)
+            return _execute(client, "EVALSHA", script.sha, len(keys), *keys, *call.args)
         except CAUGHT as error:
             if classify(error).action is not Action.RELOAD:
                 raise
-        return client.execute_command("EVAL", script.text, len(keys), *keys, *call.args)
+        return _execute(client, "EVAL", script.text, len(keys), *keys, *call.args)
 
     def client(self) -> Any:
         """The redis-py client, opened when there is none in this process."""
@@ -137,9 +153,10 @@ class Transport:
         pool, location = self._pool, self._location
         if location is not None and location.kind == "embedded":
             _resolve(location)
-        if pool is None or (location is not None and location.kind == "cluster"):
-            self._leave(even_if_shared=True)
-        else:
+        if location is not None and location.kind == "cluster":
+            if pool is not None and not pool.is_fresh():
+                self._leave(even_if_shared=True)
+        elif pool is not None:
             with suppress(*_UNDROPPED):
                 pool.client.connection_pool.disconnect(inuse_connections=False)
 
@@ -184,11 +201,24 @@ class AsyncTransport:
         Cost: one round trip, two when the server doesn't have the script.
         """
         pool = self._ready() or await self._opened()
-        await (pool.gate.acquire() if not pool.gate.locked() else _take_turn(pool.gate))
+        pool.users += 1
         try:
-            return await self._send(pool.client, call)
+            await (pool.gate.acquire() if not pool.gate.locked() else _take_turn(pool.gate))
+            try:
+                return await self._send(pool.client, call)
+            finally:
+                pool.gate.release()
         finally:
-            pool.gate.release()
+            await _put_down(pool)
+
+    async def wait_on(self, wake: str, seconds: float) -> None:
+        """Take what is in a list, or wait that long for it; raises what redis-py raises. Other calls go on."""
+        pool = self._ready() or await self._opened()
+        pool.users += 1
+        try:
+            await _execute_async(pool.client, "BLPOP", wake, f"{seconds:.3f}")
+        finally:
+            await _put_down(pool)
 
     async def client(self) -> Any:
         """The redis-py client, opened when there is none for the loop that runs."""
@@ -197,11 +227,11 @@ class AsyncTransport:
     async def _send(self, client: Any, call: Call[Any]) -> Any:
         script, keys = call.script, call.keys
         try:
-            return await client.execute_command("EVALSHA", script.sha, len(keys), *keys, *call.args)
+            return await _execute_async(client, "EVALSHA", script.sha, len(keys), *keys, *call.args)
         except CAUGHT as error:
             if classify(error).action is not Action.RELOAD:
                 raise
-        return await client.execute_command("EVAL", script.text, len(keys), *keys, *call.args)
+        return await _execute_async(client, "EVAL", script.text, len(keys), *keys, *call.args)
 
     def _ready(self) -> _AsyncPool | None:
         pool = self._pool
@@ -237,8 +267,11 @@ class AsyncTransport:
         pool, location = self._pool, self._location
         if location is not None and location.kind == "embedded":
             await asyncio.to_thread(_resolve, location)
-        if pool is not None and location is not None and location.kind == "cluster":
-            await _shut(pool)
+        if location is not None and location.kind == "cluster":
+            if pool is not None and pool.open and not pool.is_fresh():
+                pool.open = False
+                del _process().loops[asyncio.get_running_loop()][location.url]
+                await _close_unused(pool)
         elif pool is not None:
             with suppress(*_UNDROPPED):
                 await pool.client.connection_pool.disconnect(inuse_connections=False)
@@ -264,9 +297,35 @@ async def _take_turn(gate: asyncio.Semaphore) -> None:
         raise MaxConnectionsError("Too many calls are on their way") from None
 
 
+def _execute(client: Any, *words: Any) -> Any:
+    try:
+        return client.execute_command(*words)
+    except AttributeError as error:
+        raise ConnectionError(_CUT) from error
+
+
+async def _execute_async(client: Any, *words: Any) -> Any:
+    try:
+        return await client.execute_command(*words)
+    except AttributeError as error:
+        raise ConnectionError(_CUT) from error
+
+
+async def _put_down(pool: _AsyncPool) -> None:
+    pool.users -= 1
+    if not pool.open:
+        await _close_unused(pool)
+
+
+async def _close_unused(pool: _AsyncPool) -> None:
+    if not pool.users:
+        await _shut(pool)
+
+
 async def _shut(pool: _AsyncPool) -> None:
-    if pool.open and pool.living is not None:
-        await pool.living.aclose()
+    living, pool.living = pool.living, None
+    if living is not None:
+        await living.aclose()
 
 
 async def _closed_with_loop(pools: dict[str, _AsyncPool], url: str, pool: _AsyncPool) -> AsyncGenerator[None]:

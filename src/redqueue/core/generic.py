@@ -90,6 +90,16 @@ def over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
     return {**defaults, **chosen}
 
 
+def over_job(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a job that is no generic one: defaults that only a generic job may have are left out.
+
+    Raises:
+        InvalidOption: a given one is not in `JobOptions`.
+    """
+    check_known(given, JobOptions)
+    return job_options(over(defaults, given))
+
+
 def job_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the options that any job may have, not only a generic one."""
     return {name: value for name, value in options.items() if name in JobOptions.__annotations__}

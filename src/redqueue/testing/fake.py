@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib.util import find_spec
 from typing import Self
 
 from redqueue.core import script
@@ -20,10 +21,11 @@ class FakeServer:
 
     def __init__(self) -> None:
         try:
-            import lupa  # noqa: F401 - fakeredis does without it, and then runs no scripts
             from fakeredis import FakeRedis, TcpFakeServer
         except ImportError:
             raise MissingExtra("test", "the fake server (redqueue_fake_url)") from None
+        if find_spec("lupa") is None:  # fakeredis does without it, and then runs no scripts
+            raise MissingExtra("test", "the fake server (redqueue_fake_url)")
         self._server = TcpFakeServer(("127.0.0.1", 0))
         # Its own settings would wait, at the interpreter's end, for clients that are still connected.
         self._server.daemon_threads = True

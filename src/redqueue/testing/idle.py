@@ -176,7 +176,8 @@ class _Burst:
             recovery = await queue.run(lease.recover(queue.keys, self._worker._config.max_crashes))
             self._recovered += recovery.count - len(recovery.crashed)
             self._failures += [
-                JobFailed(job_id, "WorkerCrashed", "its worker died while it ran, too often") for job_id in recovery.crashed
+                JobFailed(job_id, "WorkerCrashed", "its worker died while it ran, too often")
+                for job_id in recovery.crashed
             ]
 
     async def _advance(self, ms: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from redqueue.client.faults import classify
+from redqueue.client.faults import Action, classify
 from redqueue.client.transport import Transport
 from redqueue.core import lease
 from redqueue.core.lease import Claimed
@@ -95,7 +95,11 @@ class Heartbeat:
                 self._renew(pump)
         except Exception as error:  # whatever it is, the next beat tries again: the leases depend on this thread
             self._down = True
-            self._on_down(classify(error).explain)
+            fault = classify(error)
+            if fault.action is Action.GIVE_UP:
+                self._on_up()  # nothing to wait for: the worker's own calls are refused, too, and end it
+            else:
+                self._on_down(fault.explain)
             return
         if self._down:
             self._down = False

@@ -74,7 +74,7 @@ class Link:
         try:
             async with asyncio.timeout(seconds + 1):
                 # A token has no data: losing one, as when this is cancelled, loses nothing.
-                await (await self._transport.client()).execute_command("BLPOP", wake, f"{seconds:.3f}")
+                await self._transport.wait_on(wake, seconds)
         except Exception as error:
             await self._endure(error)
 

@@ -65,6 +65,7 @@ class Pump:
         self.keep = config.keep
         self.lease_ms = config.lease_ms
         self.stopping = False
+        self._ended = False
         self._config = config
         self._session = session
         self._link = link
@@ -183,13 +184,18 @@ class Pump:
         self.dry.clear()
         self._changed.set()
 
+    def end(self) -> None:
+        """Make no more trips, whatever is left to hand back."""
+        self._ended = True
+        self._changed.set()
+
     @property
     def finished(self) -> bool:
         """Whether nothing is left to hand back."""
         return self.stopping and not self.held and not self._in_flight and not self._outbox.runs
 
     async def _serve_lane(self, lane: str) -> None:
-        while not self.finished:
+        while not (self.finished or self._ended):
             self._changed.clear()
             wanted = self._wanted()
             crowded = not wanted and self._is_crowded_out()

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Self, Unpack
 
 from redqueue.client.aio.runner import AsyncRunner
@@ -287,9 +287,9 @@ class _Shift:
             await asyncio.wait([stopping, *pumping, *chores], return_when=asyncio.FIRST_COMPLETED)
             await self._finish(pumping)
         finally:
-            for task in (stopping, *chores, *pumping):
-                task.cancel()
-            ended = await asyncio.gather(*chores, *pumping, return_exceptions=True)
+            for pump in self._pumps:
+                pump.end()
+            ended = await _end([stopping, *chores, *pumping])
             await asyncio.to_thread(self._heartbeat.stop, LEAVE_WITHIN)
         _raise_first(ended)
         await self._leave()
@@ -393,6 +393,20 @@ def _queues_of(registry: ServiceRegistry) -> list[str]:
     if not queues:
         raise ConfigurationError("the registry names no processor, service or task: register some, or name the queues")
     return queues
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> list[BaseException | None]:
+    """Cancel tasks until they have ended, and answer with what they raised.
+
+    Once is not enough on Python 3.11: redis-py sends within an `asyncio.wait_for`, which drops a cancel that comes in
+    the same turn of the loop as its result; 3.12 mended it.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.2)
+    return [None if task.cancelled() else task.exception() for task in tasks]
 
 
 def _raise_first(ended: list[BaseException | None]) -> None:

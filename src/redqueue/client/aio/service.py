@@ -81,12 +81,12 @@ class AsyncJobQueueService:
 
     async def add_job(self, job_type: str, data: object, **options: Unpack[JobOptions]) -> str:
         """Store one job in the queue of its type; answers its id. See `AsyncQueue.add`."""
-        given: Any = generic.job_options(generic.over(self._options, options))
+        given: Any = generic.over_job(self._options, options)
         return (await self.queue(job_type).add(job_type, data, **given)).id
 
     async def add(self, data: JobData[R], **options: Unpack[JobOptions]) -> AsyncJob[R]:
         """Store one job in the queue of the type that its data declares. See `AsyncQueue.add`."""
-        given: Any = generic.job_options(generic.over(self._options, options))
+        given: Any = generic.over_job(self._options, options)
         return await self.queue(job_type_of_data(data)).add(data, **given)
 
     async def execute_service_method(

@@ -82,12 +82,12 @@ class JobQueueService:
 
     def add_job(self, job_type: str, data: object, **options: Unpack[JobOptions]) -> str:
         """Store one job in the queue of its type; answers its id. See `Queue.add`."""
-        given: Any = generic.job_options(generic.over(self._options, options))
+        given: Any = generic.over_job(self._options, options)
         return (self.queue(job_type).add(job_type, data, **given)).id
 
     def add(self, data: JobData[R], **options: Unpack[JobOptions]) -> Job[R]:
         """Store one job in the queue of the type that its data declares. See `Queue.add`."""
-        given: Any = generic.job_options(generic.over(self._options, options))
+        given: Any = generic.over_job(self._options, options)
         return self.queue(job_type_of_data(data)).add(data, **given)
 
     def execute_service_method(

@@ -1,0 +1,396 @@
+"""The queue in plain Python: what each call changes and answers, without keys, hashes or sentinels.
+
+A job is one object, so that it is in one place and is forgotten as a whole. `view` tells what Redis should hold then.
+Limits of a single call, 1,000 jobs of a trim and 100 of a scan's clamp, are not here: a test has a dozen jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.protocol.model_parts import SPAN, Job, Lease, Run, Session, as_claimed, order_of, parked_priority
+
+from redqueue.core.lease import Claimed, ListRule, Recovery, Renewal, Settles, Trip
+
+CLOSED: Final = 2**53
+HOUR: Final = 3_600_000
+FINISHED: Final = ("completed", "failed", "cancelled")
+STATES: Final = ("waiting", "delayed", "active", *FINISHED)
+
+
+@dataclass
+class Model:
+    """One queue. Its methods are the scripts; the clock is the test's."""
+
+    now: int
+    jobs: dict[str, Job] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    producers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+    token: bool = False
+
+    # Producers
+
+    def numbered(self, lane: str, number: int, act: Callable[[], str]) -> str:
+        """Carry a call out once; a resend gets the same word, a late copy none."""
+        last, word = self.producers.get(lane, (0, ""))
+        if number < last:
+            return "stale"
+        if number > last:
+            word = act()
+            self.producers[lane] = (number, word)
+        return word
+
+    def add(self, jobs: Sequence[tuple[str, bytes, str]]) -> str:
+        """Jobs as id, envelope and place."""
+        fresh: dict[str, tuple[bytes, str]] = {}
+        letters = ""
+        for id, envelope, place in jobs:
+            letters += "d" if id in self.jobs or id in fresh else "c"
+            if letters[-1] == "c":
+                fresh[id] = (envelope, place)
+        if fresh and not self.meta.get("seq"):
+            self.meta.setdefault("format", 1)
+        earliest = self._next_due()
+        for id, (envelope, place) in fresh.items():
+            self._place_new(id, envelope, *place.split(" "))
+        if any(self.jobs[id].state == "waiting" for id in fresh):
+            self._wake()
+        self._wake_if_earlier_than(earliest)
+        return letters
+
+    def _place_new(self, id: str, envelope: bytes, priority: str, how: str = "") -> None:
+        sequence = self._sequence()
+        due = {"d": self.now, "a": 0}.get(how[:1], 0) + int(how[1:] or 0)
+        job = self.jobs[id] = Job(id, envelope, self.now, "waiting", 0)
+        if due > self.now:
+            job.move("delayed", due, parked="" if priority == "0" else f"p{priority}")
+        else:
+            job.score = order_of(int(priority), -sequence if how == "l" else sequence)
+
+    def cancel(self, id: str, reason: str) -> str:
+        job = self._visible(id)
+        if job is None:
+            return "missing"
+        if job.state in FINISHED:
+            return "finished"
+        if job.state == "active":
+            job.cancel = reason if job.cancel is None else job.cancel
+            return "requested"
+        priority = job.score // SPAN if job.state == "waiting" else parked_priority(job.parked)
+        self._end(job, "cancelled", {"reason": reason, "attempt": job.failed, "priority": priority})
+        _, _, *failed = self._keep()
+        self._trim("cancelled", *failed)
+        return "cancelled"
+
+    def retry(self, id: str, fresh: bool) -> str:
+        job = self._visible(id)
+        if job is None or job.state not in FINISHED:
+            return "no"
+        failed = 0 if fresh else int(job.outcome["attempt"])
+        old = job.outcome if failed and "error" in job.outcome else {}
+        kept = {name: told for name, told in old.items() if name not in ("result", "reason", "finished")}
+        order = order_of(int(job.outcome["priority"]), self._sequence())
+        self.jobs[id] = Job(id, job.envelope, job.created, "waiting", order, failed=failed, outcome=kept)
+        self._wake()
+        return "done"
+
+    def promote(self, id: str) -> str:
+        job = self.jobs.get(id)
+        if job is None or job.state != "delayed":
+            return "no"
+        self._line_up([job])
+        self._wake()
+        return "done"
+
+    def remove(self, ids: Sequence[str], force: bool) -> str:
+        found = [job for job in map(self._visible, ids) if job and (force or job.state != "active")]
+        self._drop(found)
+        return str(len(found))
+
+    def pause(self, paused: bool) -> str:
+        self.meta.pop("paused", None)
+        if paused:
+            self.meta["paused"] = 1
+        else:
+            self._wake()
+        return "done"
+
+    def sweep(self, state: str, older: int, n: int) -> str:
+        found = [job for job in self.jobs_in(state) if not older or job.score <= self.now - older][:n]
+        self._drop(found)
+        return str(len(found))
+
+    def obliterate(self, force: bool) -> str:
+        if not force and self.jobs_in("active"):
+            return "active"
+        self.meta["paused"] = 1
+        if count := len(self.jobs):
+            self.jobs.clear()
+            return str(count)
+        self.meta.clear()
+        self.seen.clear()
+        self.token = False
+        return "gone"
+
+    # Workers
+
+    def enter(self, session: str, worker: str, wanted: int) -> int:
+        longest = max(self.meta.get("lease", 0), wanted)
+        living = any(at >= self.now - 2 * longest for at in self.seen.values())
+        self.meta["format"] = 1
+        self.meta["lease"] = lease = longest if living else wanted
+        facts = {"worker": worker, "host": "host", "pid": "7", "seen": self.now}
+        self.sessions.setdefault(session, Session()).facts.update(facts)
+        self.seen[session] = self.now
+        self._touch()
+        return int(lease)
+
+    def pump(
+        self,
+        session: str,
+        worker: str,
+        lane: str,
+        number: int,
+        settles: Settles,
+        n: int,
+        unstarted: Sequence[Claimed],
+        rule: ListRule,
+    ) -> Trip:
+        kept = self.sessions.setdefault(session, Session())
+        last, words, ids = kept.lanes.get(lane, (0, "", []))
+        if number < last:
+            return Trip(True, "", [], self.now, self.lease, -1, False, self.paused)
+        if number == last:
+            still = [self.jobs[id] for id in ids if self._held(id, session, number) == "."]
+            return self._answer(words, still)
+        words = self._settle(session, worker, settles, rule)
+        self._line_up(job for job in self.jobs_in("delayed") if job.score <= self.now)
+        claimed = [] if self.paused else self.jobs_in("waiting")[:n]
+        for position, job in enumerate(claimed, 1):
+            lease = Lease(session, number, job.score, self.now, position)
+            job.move("active", self.now + self.lease, lease=lease)
+        answer = self._answer(words, claimed)
+        if len(claimed) == n and (answer.more or 0 <= answer.next_due_ms <= 5000):
+            self.token = True
+        self.meta["keep"] = " ".join(str(limit) for limit in (*rule.completed, *rule.failed))
+        kept.lanes[lane] = (number, words, [job.id for job in claimed])
+        if kept.unstarted is None or kept.unstarted[0] < number:
+            kept.unstarted = (number, [f"{one.number}:{one.position}" for one in unstarted])
+        return answer
+
+    def _answer(self, words: str, jobs: list[Job]) -> Trip:
+        due = self._next_due()
+        return Trip(
+            False,
+            words,
+            [as_claimed(job) for job in jobs],
+            self.now,
+            self.lease,
+            -1 if due is None else max(due - self.now, 0),
+            bool(self.jobs_in("waiting")) and not self.paused,
+            self.paused,
+        )
+
+    def _settle(self, session: str, worker: str, settles: Settles, rule: ListRule) -> str:
+        words = ""
+        runs: list[Run] = []
+        for run, verdict, outcome in zip(settles.runs, settles.verdicts, settles.outcomes, strict=True):
+            mark = self._held(run.id, session, run.number)
+            if mark is None or any(run.id == other.job.id for other in runs):
+                words += "l"
+                continue
+            runs.append(Run.of(self.jobs[run.id], verdict, outcome, worker))
+            words += "x" if runs[-1].verb == "x" else "o"
+            self.jobs[run.id].forgive(mark)
+        self._finish("completed", [run for run in runs if run.verb == "c"], *rule.completed)
+        self._finish("failed", [run for run in runs if run.verb == "f"], *rule.failed)
+        self._finish("cancelled", [run for run in runs if run.verb == "x"], *rule.failed)
+        earliest = self._next_due()
+        for back in sorted(runs, key=lambda run: "rsl".find(run.verb)):
+            if back.verb in "rsl":
+                self._bring_back(back)
+        self._wake_if_earlier_than(earliest)
+        return words
+
+    def _finish(self, state: str, runs: list[Run], count: int, age: int) -> None:
+        """Of one call's runs the list's rule keeps the last ones; then it trims those of earlier calls."""
+        spare = count
+        for run in reversed(runs):
+            drop = run.keep == "0" or (run.keep == "-" and spare == 0)
+            spare -= run.keep == "-" and spare > 0
+            self._end(run.job, state, run.told, run.keep)
+            if drop:
+                del self.jobs[run.job.id]
+        if runs:
+            self._trim(state, count, age)
+
+    def _bring_back(self, run: Run) -> None:
+        job, order, due = run.job, run.job.order, self.now + run.ms
+        if run.verb == "l":
+            job.move("waiting", order)
+        elif run.verb == "s":
+            job.take_note(self.now, run.told["note"])
+            job.move("delayed", due, parked=f"o{order}")
+        else:
+            job.failed += 1
+            job.outcome |= {**run.told, "finished": self.now}
+            priority, sequence = order // SPAN, self._sequence()
+            if run.ms:
+                job.move("delayed", due, parked=f"p{priority}" if priority else "")
+            else:
+                job.move("waiting", order_of(priority, sequence))
+
+    def renew(self, session: str, runs: Sequence[Claimed]) -> Renewal:
+        lease = self._touch()
+        kept = self.sessions.setdefault(session, Session())
+        left = "left" in kept.facts
+        words = ""
+        for run in runs:
+            mark = self._held(run.id, session, run.number)
+            if mark is None or left:
+                words += "l"
+                continue
+            job = self.jobs[run.id]
+            assert job.lease is not None
+            job.forgive(mark)
+            job.lease.mark = "."
+            job.move("active", self.now + lease, lease=job.lease)
+            words += "k" if job.cancel is None else "c"
+        if not left:
+            self.seen[session] = self.now
+        self.seen = {one: at for one, at in self.seen.items() if at > self.now - HOUR}
+        kept.facts["seen"] = self.now
+        return Renewal(words, lease)
+
+    def recover(self, max_crashes: int, error: str) -> Recovery:
+        lease = self._touch()
+        for job in self.jobs_in("active"):
+            if job.score >= self.now + 2 * lease:
+                job.score = self.now + lease
+        self._drop(job for job in self.jobs.values() if job.expires is not None and job.expires <= self.now)
+        completed_count, completed_age, failed_count, failed_age = self._keep()
+        self._trim("completed", completed_count, completed_age)
+        self._trim("failed", failed_count, failed_age)
+        self._trim("cancelled", failed_count, failed_age)
+        hold = max(self.meta["hold"] - self.now, 0)
+        over = [job for job in self.jobs_in("active") if job.score <= (0 if hold else self.now)][:100]
+        crashed = [job.id for job in over if self._take_back(job, max_crashes, error)]
+        if over:
+            self._wake()
+        return Recovery(len(over), hold, crashed)
+
+    def _take_back(self, job: Job, max_crashes: int, error: str) -> bool:
+        """Of one job whose lease ended: whether it crashed too often."""
+        assert job.lease is not None
+        told = {"attempt": job.failed, "priority": job.order // SPAN}
+        crash = job.recoveries >= 5 or self._started(job.lease)
+        if job.cancel is not None:
+            self._end(job, "cancelled", {"reason": job.cancel, **told})
+        elif crash and job.crashes + 1 >= max_crashes:
+            self._end(job, "failed", {"error": error, **told})
+            return True
+        else:
+            job.crashes += crash
+            job.recoveries += 1
+            job.lease.mark = "C" if crash else "R"
+            job.move("waiting", job.order, lease=job.lease)
+        return False
+
+    def _started(self, lease: Lease) -> bool:
+        """Whether its holder may have begun to run it."""
+        _, listed = self.sessions[lease.session].unstarted or (0, [])
+        return f"{lease.number}:{lease.position}" not in listed
+
+    def leave(self, session: str, lanes: Iterable[str], runs: Sequence[Claimed]) -> int:
+        held = {run.id: self.jobs[run.id] for run in runs if self._held(run.id, session, run.number) == "."}
+        for job in held.values():
+            if job.cancel is None:
+                job.move("waiting", job.order)
+            else:
+                told = {"reason": job.cancel, "attempt": job.failed, "priority": job.order // SPAN}
+                self._end(job, "cancelled", told)
+        kept = self.sessions.setdefault(session, Session())
+        kept.lanes.update((lane, (CLOSED, "", [])) for lane in lanes)
+        kept.unstarted = None
+        kept.facts["left"] = "1"
+        self.seen.pop(session, None)
+        self._wake()
+        return len(held)
+
+    # What they share
+
+    @property
+    def paused(self) -> bool:
+        return "paused" in self.meta
+
+    def jobs_in(self, state: str) -> list[Job]:
+        return sorted((job for job in self.jobs.values() if job.state == state), key=lambda job: (job.score, job.id))
+
+    def _visible(self, id: str) -> Job | None:
+        """A finished job whose own age is over is gone for everybody who asks."""
+        job = self.jobs.get(id)
+        return None if job is None or (job.expires is not None and job.expires <= self.now) else job
+
+    def _held(self, id: str, session: str, number: int) -> str | None:
+        job = self.jobs.get(id)
+        return job.lease.mark if job and job.lease and job.lease.is_of(session, number) else None
+
+    def holds(self, session: str, run: Claimed) -> bool:
+        """Whether the session may settle that run."""
+        return self._held(run.id, session, run.number) is not None
+
+    def _sequence(self) -> int:
+        self.meta["seq"] = self.meta.get("seq", 0) + 1
+        return int(self.meta["seq"])
+
+    @property
+    def lease(self) -> int:
+        return int(self.meta.get("lease", 30_000))
+
+    def _keep(self) -> list[int]:
+        return [int(limit) for limit in self.meta.get("keep", "10 -1 50 -1").split(" ")]
+
+    def _next_due(self) -> int | None:
+        return min((job.score for job in self.jobs_in("delayed")), default=None)
+
+    def _wake(self) -> None:
+        self.token |= bool(self.jobs_in("waiting")) and not self.paused
+
+    def _wake_if_earlier_than(self, earliest: int | None) -> None:
+        """Idle workers sleep until what was the earliest."""
+        due = self._next_due()
+        self.token |= due is not None and (earliest is None or due < earliest)
+
+    def _line_up(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            sequence = self._sequence()
+            kept = job.parked.startswith("o")
+            job.move("waiting", int(job.parked[1:]) if kept else order_of(parked_priority(job.parked), sequence))
+
+    def _touch(self) -> int:
+        lease, seen = self.lease, self.meta.get("seen")
+        latest = self.now + lease // 2
+        gap = seen is None or self.now < seen or self.now - seen > lease / 2
+        self.meta["hold"] = latest if gap else min(self.meta.get("hold", 0), latest)
+        self.meta["seen"] = self.now
+        return lease
+
+    def _end(self, job: Job, state: str, told: dict[str, Any], keep: str = "-") -> None:
+        self.meta[state] = self.meta.get(state, 0) + 1
+        ended = self.jobs[job.id] = Job(job.id, job.envelope, job.created, state, self.now)
+        ended.outcome = {**told, "finished": self.now}
+        if keep != "-":
+            ended.score, ended.expires = SPAN + self.now, self.now + int(keep)
+
+    def _trim(self, state: str, count: int, age: int) -> None:
+        counted = [job for job in self.jobs_in(state) if job.expires is None]
+        self._drop(counted[: max(len(counted) - count, 0)] if count >= 0 else [])
+        self._drop(job for job in counted if age >= 0 and job.score <= self.now - age)
+
+    def _drop(self, jobs: Iterable[Job]) -> None:
+        for job in list(jobs):
+            self.jobs.pop(job.id, None)

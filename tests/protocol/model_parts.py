@@ -1,0 +1,120 @@
+"""What the model is made of: jobs, leases and sessions as objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from redqueue.core.lease import Claimed
+
+SPAN: Final = 2**42
+HALF: Final = 2**41
+
+
+@dataclass
+class Lease:
+    """A session's right to a job, or the last one it had."""
+
+    session: str
+    number: int
+    order: int
+    claimed: int
+    position: int
+    mark: str = "."
+
+    def is_of(self, session: str, number: int) -> bool:
+        return (self.session, self.number) == (session, number)
+
+    def text(self) -> tuple[Any, ...]:
+        return (f"{self.session}:{self.number}", self.order, self.claimed, self.position, self.mark)
+
+
+@dataclass
+class Job:
+    """A job; `score` is its order, when it is due, its deadline, or when it finished."""
+
+    id: str
+    envelope: bytes
+    created: int
+    state: str
+    score: int
+    parked: str = ""
+    lease: Lease | None = None
+    failed: int = 0
+    crashes: int = 0
+    recoveries: int = 0
+    note: tuple[int, str] | None = None
+    cancel: str | None = None
+    outcome: dict[str, Any] = field(default_factory=dict)
+    expires: int | None = None
+
+    def move(self, state: str, score: int, *, parked: str = "", lease: Lease | None = None) -> None:
+        self.state, self.score, self.parked, self.lease = state, score, parked, lease
+
+    def forgive(self, mark: str) -> None:
+        """Its holder came back: no crash after all, if one was counted."""
+        self.crashes -= mark == "C" and self.crashes > 0
+
+    def take_note(self, now: int, why: str) -> None:
+        """Why it waits; the same reason again holds since it held first."""
+        if not why:
+            self.note = None
+        elif self.note is None or self.note[1] != why:
+            self.note = (now, why)
+
+    @property
+    def order(self) -> int:
+        """Where its lease says it goes back to."""
+        assert self.lease is not None
+        return self.lease.order
+
+    @property
+    def tries(self) -> tuple[int, int, int]:
+        return (self.failed, self.crashes, self.recoveries)
+
+
+@dataclass
+class Run:
+    """An outcome that was handed back, and what it becomes: c f r s l, or x for cancelled."""
+
+    job: Job
+    verb: str
+    ms: int
+    keep: str
+    told: dict[str, Any]
+
+    @classmethod
+    def of(cls, job: Job, verdict: str, outcome: bytes | str, worker: str) -> Run:
+        assert job.lease is not None
+        given, ms, keep, attempt = verdict.split(" ")
+        verb = "x" if job.cancel is not None and given in "rsl" else given
+        kind = {"c": "result", "x": "reason", "s": "note"}.get(verb, "error")
+        text = outcome.decode() if isinstance(outcome, bytes) else outcome
+        # What was cut short by a cancel burned no attempt, unless it failed.
+        burned = int(attempt) - (verb == "x" and given != "r")
+        told = {kind: job.cancel if verb == "x" else text, "attempt": burned, "worker": worker}
+        return cls(job, verb, int(ms), keep, {**told, "priority": job.order // SPAN, "started": job.lease.claimed})
+
+
+@dataclass
+class Session:
+    """What is kept of one start of one worker."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    lanes: dict[str, tuple[int, str, list[str]]] = field(default_factory=dict)
+    unstarted: tuple[int, list[str]] | None = None
+
+
+def order_of(priority: int, sequence: int) -> int:
+    return priority * SPAN + HALF + sequence
+
+
+def parked_priority(parked: str) -> int:
+    return int(parked[1:]) // SPAN if parked.startswith("o") else int(parked[1:] or 0)
+
+
+def as_claimed(job: Job) -> Claimed:
+    assert job.lease is not None
+    since, why = job.note or (0, "")
+    lease = job.lease
+    return Claimed(job.id, lease.number, lease.position, job.envelope, job.failed, job.crashes, why, since)
