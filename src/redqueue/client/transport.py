@@ -12,11 +12,10 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from time import monotonic
 from typing import Any, Final
 from weakref import WeakSet
 
-from redis.exceptions import ConnectionError, MaxConnectionsError
+from redis.exceptions import ConnectionError, MaxConnectionsError, RedisClusterException
 
 from redqueue.client.faults import CAUGHT, Action, classify
 from redqueue.client.pools import (
@@ -38,38 +37,31 @@ GIVEN: Final = "the client that was given"
 _UNDROPPED: Final = (*CAUGHT, AttributeError, TypeError)
 """A given RedisCluster sees to that itself, and the blocking pool of redis-py 5 can drop only all or none."""
 
-_FRESH_FOR: Final = 1.0
-"""Seconds for which a cluster's client is not replaced: it has just asked for the layout, and asks again itself."""
-
-_CUT: Final = "Connection closed while another call used it"
-"""redis-py closes all connections to a cluster when one fails; calls on the others then find their parts gone."""
+_CUT: Final = "Connection closed by another call"
+"""When redis-py finds a cluster's node gone, it closes connections under other calls, too, which then trip over it."""
 
 
 @dataclass(slots=True, eq=False)
 class _Pool:
-    """An opened client and the handles that have a share in it."""
+    """An opened client and the handles that have a share in it.
+
+    Attributes:
+        lost: the client of a cluster can't learn its layout any more; it forgets the nodes that the URL names.
+    """
 
     client: Any
     close: Callable[[], Any]
     shares: WeakSet[Any] = field(default_factory=WeakSet)
     open: bool = True
-    since: float = field(default_factory=monotonic)
-
-    def is_fresh(self) -> bool:
-        return monotonic() - self.since < _FRESH_FOR
+    lost: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _AsyncPool(_Pool):
-    """The same of one event loop; of a given client nobody knows which. `living` closes it.
-
-    Attributes:
-        users: calls on their way. One that is not open any more is closed when the last of them ends.
-    """
+    """The same of one event loop; of a given client nobody knows which. `living` closes it."""
 
     loop: asyncio.AbstractEventLoop | None = None
     living: AsyncGenerator[None] | None = None
-    users: int = 0
     gate: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -122,20 +114,23 @@ class Transport:
         Cost: one round trip, two when the server doesn't have the script.
         """
         script, keys = call.script, call.keys
-        client = self.client()
+        pool = self._ready() or self._open()
         try:
-            return _execute(client, "EVALSHA", script.sha, len(keys), *keys, *call.args)
+            return _execute(pool, "EVALSHA", script.sha, len(keys), *keys, *call.args)
         except CAUGHT as error:
             if classify(error).action is not Action.RELOAD:
                 raise
-        return _execute(client, "EVAL", script.text, len(keys), *keys, *call.args)
+        return _execute(pool, "EVAL", script.text, len(keys), *keys, *call.args)
 
     def client(self) -> Any:
         """The redis-py client, opened when there is none in this process."""
+        return (self._ready() or self._open()).client
+
+    def _ready(self) -> _Pool | None:
         pool = self._pool
         if pool is not None and pool.open and (self._pid == os.getpid() or self._location is None):
-            return pool.client
-        return self._open().client
+            return pool
+        return None
 
     def _open(self) -> _Pool:
         assert self._location is not None
@@ -154,7 +149,8 @@ class Transport:
         if location is not None and location.kind == "embedded":
             _resolve(location)
         if location is not None and location.kind == "cluster":
-            if pool is not None and not pool.is_fresh():
+            # redis-py asks for the new layout itself, as long as it knows a node that answers.
+            if pool is not None and pool.lost:
                 self._leave(even_if_shared=True)
         elif pool is not None:
             with suppress(*_UNDROPPED):
@@ -201,37 +197,28 @@ class AsyncTransport:
         Cost: one round trip, two when the server doesn't have the script.
         """
         pool = self._ready() or await self._opened()
-        pool.users += 1
+        await (pool.gate.acquire() if not pool.gate.locked() else _take_turn(pool.gate))
         try:
-            await (pool.gate.acquire() if not pool.gate.locked() else _take_turn(pool.gate))
-            try:
-                return await self._send(pool.client, call)
-            finally:
-                pool.gate.release()
+            return await self._send(pool, call)
         finally:
-            await _put_down(pool)
+            pool.gate.release()
 
     async def wait_on(self, wake: str, seconds: float) -> None:
         """Take what is in a list, or wait that long for it; raises what redis-py raises. Other calls go on."""
-        pool = self._ready() or await self._opened()
-        pool.users += 1
-        try:
-            await _execute_async(pool.client, "BLPOP", wake, f"{seconds:.3f}")
-        finally:
-            await _put_down(pool)
+        await _execute_async(self._ready() or await self._opened(), "BLPOP", wake, f"{seconds:.3f}")
 
     async def client(self) -> Any:
         """The redis-py client, opened when there is none for the loop that runs."""
         return (self._ready() or await self._opened()).client
 
-    async def _send(self, client: Any, call: Call[Any]) -> Any:
+    async def _send(self, pool: _AsyncPool, call: Call[Any]) -> Any:
         script, keys = call.script, call.keys
         try:
-            return await _execute_async(client, "EVALSHA", script.sha, len(keys), *keys, *call.args)
+            return await _execute_async(pool, "EVALSHA", script.sha, len(keys), *keys, *call.args)
         except CAUGHT as error:
             if classify(error).action is not Action.RELOAD:
                 raise
-        return await _execute_async(client, "EVAL", script.text, len(keys), *keys, *call.args)
+        return await _execute_async(pool, "EVAL", script.text, len(keys), *keys, *call.args)
 
     def _ready(self) -> _AsyncPool | None:
         pool = self._pool
@@ -268,10 +255,8 @@ class AsyncTransport:
         if location is not None and location.kind == "embedded":
             await asyncio.to_thread(_resolve, location)
         if location is not None and location.kind == "cluster":
-            if pool is not None and pool.open and not pool.is_fresh():
-                pool.open = False
-                del _process().loops[asyncio.get_running_loop()][location.url]
-                await _close_unused(pool)
+            if pool is not None and pool.lost:
+                await _shut(pool)
         elif pool is not None:
             with suppress(*_UNDROPPED):
                 await pool.client.connection_pool.disconnect(inuse_connections=False)
@@ -289,6 +274,26 @@ class AsyncTransport:
             await _shut(pool)
 
 
+def _execute(pool: _Pool, *words: Any) -> Any:
+    try:
+        return pool.client.execute_command(*words)
+    except RedisClusterException:
+        pool.lost = True
+        raise
+    except AttributeError as error:
+        raise ConnectionError(_CUT) from error
+
+
+async def _execute_async(pool: _AsyncPool, *words: Any) -> Any:
+    try:
+        return await pool.client.execute_command(*words)
+    except RedisClusterException:
+        pool.lost = True
+        raise
+    except AttributeError as error:
+        raise ConnectionError(_CUT) from error
+
+
 async def _take_turn(gate: asyncio.Semaphore) -> None:
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -297,35 +302,9 @@ async def _take_turn(gate: asyncio.Semaphore) -> None:
         raise MaxConnectionsError("Too many calls are on their way") from None
 
 
-def _execute(client: Any, *words: Any) -> Any:
-    try:
-        return client.execute_command(*words)
-    except AttributeError as error:
-        raise ConnectionError(_CUT) from error
-
-
-async def _execute_async(client: Any, *words: Any) -> Any:
-    try:
-        return await client.execute_command(*words)
-    except AttributeError as error:
-        raise ConnectionError(_CUT) from error
-
-
-async def _put_down(pool: _AsyncPool) -> None:
-    pool.users -= 1
-    if not pool.open:
-        await _close_unused(pool)
-
-
-async def _close_unused(pool: _AsyncPool) -> None:
-    if not pool.users:
-        await _shut(pool)
-
-
 async def _shut(pool: _AsyncPool) -> None:
-    living, pool.living = pool.living, None
-    if living is not None:
-        await living.aclose()
+    if pool.open and pool.living is not None:
+        await pool.living.aclose()
 
 
 async def _closed_with_loop(pools: dict[str, _AsyncPool], url: str, pool: _AsyncPool) -> AsyncGenerator[None]:

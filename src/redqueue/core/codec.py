@@ -20,7 +20,11 @@ from redqueue.options import NOTHING_GIVEN, Given
 FORMAT: Final = "1"
 """The version of all that is stored. A client that finds another one refuses to touch the queue."""
 
+LONGEST_HEAD: Final = 8192
+"""In bytes. Looking at a job reads that much of its envelope, and never the data of a large one."""
+
 MAX_DEPTH: Final = 64
+_NOTHING_SAID: Final = b",null,null,{}]"
 _LONG_NUMBER: Final = re.compile(rb"\d{19}")
 _MAX_ASKER: Final = 128
 
@@ -44,8 +48,11 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 def seal(head: Head, data: bytes) -> bytes:
-    """The envelope's bytes."""
-    return b"%b\n%b" % (_encode(head), data)
+    """The envelope's bytes. A head that ends in nothing said ends sooner: 13 bytes of each waiting job."""
+    encoded = _encode(head)
+    if encoded.endswith(_NOTHING_SAID):
+        encoded = encoded[: -len(_NOTHING_SAID)] + b"]"
+    return b"%b\n%b" % (encoded, data)
 
 
 def open_envelope(job_id: str, stored: bytes) -> Envelope:
@@ -55,6 +62,8 @@ def open_envelope(job_id: str, stored: bytes) -> Envelope:
         CorruptEnvelope: they are not what `seal` made.
     """
     head, _, data = stored.partition(b"\n")
+    if len(head) > LONGEST_HEAD:
+        raise CorruptEnvelope(f"job {job_id}: its head is {len(head):,} bytes, which redqueue never writes")
     try:
         return Envelope(_decode_head(head), data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
