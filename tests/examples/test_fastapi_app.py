@@ -27,7 +27,7 @@ async def client(load: Callable[[str], Any]) -> AsyncIterator[httpx.AsyncClient]
 async def outcome(client: httpx.AsyncClient, url: str) -> Any:
     """What became of a job, by the URL of its status: asked for as a page does."""
     async with asyncio.timeout(10):
-        while (status := (await client.get(url)).json())["status"] in ("pending", "processing"):  # noqa: ASYNC110
+        while (status := (await client.get(url)).json())["status"] in ("pending", "processing"):
             await asyncio.sleep(0.005)
     return status
 

@@ -174,7 +174,7 @@ class Model:
             lease = Lease(session, number, job.score, self.now, position)
             job.move("active", self.now + self.lease, lease=lease)
         answer = self._answer(words, claimed)
-        if len(claimed) == n and (answer.more or 0 <= answer.next_due_ms <= 5000):
+        if len(claimed) == n and (answer.more or (n > 0 and 0 <= answer.next_due_ms <= 5000)):
             self.token = True
         self.meta["keep"] = " ".join(str(limit) for limit in (*rule.completed, *rule.failed))
         kept.lanes[lane] = (number, words, [job.id for job in claimed])

@@ -92,7 +92,7 @@ def test_a_trip_of_a_hundred_costs_half_a_command_a_job(wire: Wire, producer: Pr
     assert total(wire, lambda: wire(trip)) <= 50
 
 
-def test_a_trip_that_keeps_nothing_costs_the_same_for_ten_jobs_and_for_five_hundred(
+def test_a_trip_that_keeps_nothing_costs_no_command_a_job_but_a_read_for_fifty(
     wire: Wire, producer: Producer, session: Session
 ) -> None:
     fill(wire, producer, 2000)
@@ -101,7 +101,8 @@ def test_a_trip_that_keeps_nothing_costs_the_same_for_ten_jobs_and_for_five_hund
         runs = session.claim(n)
         trip = session.trip(*((run, DONE) for run in runs), n=n, keep="0")
         counts.append(total(wire, partial(wire, trip)))
-    assert counts[0] == counts[1] <= 30
+    assert counts[0] <= 30
+    assert counts[1] - counts[0] == 500 // 50 - 1, "envelopes are read in slices, so that large ones stay in line"
 
 
 def test_a_trip_that_does_nothing_costs_twenty_commands_at_most(

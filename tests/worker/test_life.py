@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from redqueue import AsyncQueue, ConfigurationError, JobContext, Queue, RegistrationError, ServiceRegistry, Worker
-from redqueue.worker import worker as worker_module
+from redqueue.worker import shift as shift_module
 
 from .conftest import MakeWorker, Work, echo
 
@@ -325,7 +325,7 @@ async def test_a_job_that_ignores_the_stop_is_given_back_over_its_head(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(worker_module, "CANCEL_WITHIN", 0.1)
+    monkeypatch.setattr(shift_module, "CANCEL_WITHIN", 0.1)
     started, go = threading.Event(), threading.Event()
 
     @registry.processor("deaf")

@@ -217,7 +217,7 @@ def _all_closed_async(clients: list[Any]) -> Callable[[], Awaitable[None]]:
 
 
 def _all_nodes_closed(cluster: redis.asyncio.RedisCluster) -> Callable[[], Awaitable[None]]:
-    """The cluster's own `aclose` closes nothing while it is to ask for the layout anew, as after any lost connection."""
+    """Its own `aclose` closes nothing while the layout is to be asked for anew, as after a lost connection."""
 
     async def close() -> None:
         for nodes in ("nodes_cache", "startup_nodes"):

@@ -280,7 +280,9 @@ def _execute(pool: _Pool, *words: Any) -> Any:
     except RedisClusterException:
         pool.lost = True
         raise
-    except AttributeError as error:
+    except (AttributeError, RuntimeError) as error:
+        if not _is_cut(error):
+            raise
         raise ConnectionError(_CUT) from error
 
 
@@ -290,8 +292,15 @@ async def _execute_async(pool: _AsyncPool, *words: Any) -> Any:
     except RedisClusterException:
         pool.lost = True
         raise
-    except AttributeError as error:
+    except (AttributeError, RuntimeError) as error:
+        if not _is_cut(error):
+            raise
         raise ConnectionError(_CUT) from error
+
+
+def _is_cut(error: AttributeError | RuntimeError) -> bool:
+    """Whether something vanished under a call: a connection's socket, or a node while it looked at all of them."""
+    return isinstance(error, AttributeError) or "during iteration" in str(error)
 
 
 async def _take_turn(gate: asyncio.Semaphore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ RECOVER: Final = load("recover")
 LEAVE: Final = load("leave")
 
 MOST_A_CALL: Final = 1000
+MOST_BYTES: Final = 4 * 1024 * 1024
 
 
 class ErrorFacts(msgspec.Struct, frozen=True):
@@ -57,11 +59,12 @@ class Claimed(msgspec.Struct, eq=False):
 
 
 class Settles(msgspec.Struct):
-    """Outcomes on their way, a column each, as the script takes them."""
+    """Outcomes on their way, a column each, as the script takes them; `size` is the bytes of the outcomes."""
 
     runs: list[Claimed] = []
     verdicts: list[str] = []
     outcomes: list[bytes | str] = []
+    size: int = 0
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -71,10 +74,16 @@ class Settles(msgspec.Struct):
         self.runs.append(run)
         self.verdicts.append(verdict)
         self.outcomes.append(outcome)
+        self.size += len(outcome)
 
     def take(self, most: int) -> Settles:
-        """The first ones, which are no longer here afterwards."""
+        """Take the first ones away: so many, or about 4 MiB of outcomes, and at least one."""
+        if self.size > MOST_BYTES:
+            sizes = accumulate(len(outcome) for outcome in self.outcomes[:most])
+            most = max(1, sum(size <= MOST_BYTES for size in sizes))
         taken = Settles(self.runs[:most], self.verdicts[:most], self.outcomes[:most])
+        taken.size = self.size if len(self) <= most else sum(map(len, taken.outcomes))
+        self.size -= taken.size
         del self.runs[:most], self.verdicts[:most], self.outcomes[:most]
         return taken
 

@@ -1,7 +1,6 @@
 --- One round trip of a worker's lane: settle what it ran, then claim up to n jobs and lease them.
 --- @key session   hash: <lane> -> number words|ids; u -> number|claimed, not started
 --- @key waiting   zset: id by order
---- @key active    zset: id -> lease deadline
 --- @key leases    hash: id -> lease
 --- @key tries     hash: id -> failures, crashes, recoveries
 --- @key notes     hash: id -> since, why it waits
@@ -11,7 +10,7 @@
 --- @arg number    int: grows with every call of the session
 --- @arg n         int, at most 1000
 --- @arg unstarted text: 'number:position' of what is claimed and not started yet
---- @use clock settle promote wake sentinels
+--- @use clock settle promote claim wake
 --- @reply state     ok, or stale: a later call of this lane has been carried out
 --- @reply words     a letter for each settle
 --- @reply ids       claimed, in order; an empty one is a gap in the answer to a resend
@@ -51,38 +50,6 @@ local function answer_again(words, ids)
   return answer_with(words, mine, #mine > 0 and redis.call('MGET', unpack(names)) or {}, next_due)
 end
 
-local function claim()
-  local popped = paused == 0 and n > 0 and redis.call('ZPOPMIN', waiting, n) or {}
-  if #popped == 0 then return {}, {}, 0 end
-  local ids, orders, names = {}, {}, {}
-  for i = 1, #popped, 2 do
-    ids[#ids + 1] = popped[i]
-    orders[#orders + 1] = popped[i + 1]
-    names[#names + 1] = job .. popped[i]
-  end
-  local envelopes = redis.call('MGET', unpack(names))
-  local claimed, bodies, missing, leasing, deadlines = {}, {}, {}, {SENTINEL, ''}, {'+inf', SENTINEL}
-  for i, id in ipairs(ids) do
-    if envelopes[i] then
-      claimed[#claimed + 1] = id
-      bodies[#bodies + 1] = envelopes[i]
-      leasing[#leasing + 1] = id
-      leasing[#leasing + 1] = token .. ' ' .. orders[i] .. ' ' .. whole(now) .. ' ' .. #claimed .. ' .'
-      deadlines[#deadlines + 1] = now + lease
-      deadlines[#deadlines + 1] = id
-    else
-      missing[#missing + 1] = id
-    end
-  end
-  redis.call('HSET', leases, unpack(leasing))
-  redis.call('ZADD', active, unpack(deadlines))
-  if #missing > 0 then
-    forget(missing)
-    unlink(missing)
-  end
-  return claimed, bodies, #popped / 2
-end
-
 local last = redis.call('HGET', session, lane)
 if last then
   local done, words, ids = string.match(last, '^(%d+) (%l*)|(.*)$')
@@ -94,10 +61,11 @@ if last then
 end
 local words = settle()
 local next_due = promote_due()
-local ids, envelopes, got = claim()
+local ids, envelopes, got = {}, {}, 0
+if paused == 0 and n > 0 then ids, envelopes, got = claim(n, token, lease) end
 local answer = answer_with(words, ids, envelopes, next_due)
 -- Whoever takes all that it asked for may have left some for others. Who found less must not: the token would spin.
-if got == n and (answer.more == 1 or (next_due >= 0 and next_due <= 5000)) then push_token() end
+if got == n and (answer.more == 1 or (n > 0 and next_due >= 0 and next_due <= 5000)) then push_token() end
 local rule = table.concat({completed_count, completed_age, failed_count, failed_age}, ' ')
 if facts[3] ~= rule then redis.call('HSET', meta, 'keep', rule) end
 local counted = string.match(redis.call('HGET', session, 'u') or '', '^(%d+)|')

@@ -5,6 +5,7 @@ It is also the one that finds out whether Redis is back: it renews, and only the
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -12,10 +13,11 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from redqueue.client.faults import Action, classify
+from redqueue.client.faults import CAUGHT, Action, classify, to_error
 from redqueue.client.transport import Transport
 from redqueue.core import lease
 from redqueue.core.lease import Claimed
+from redqueue.errors import RedisError
 
 if TYPE_CHECKING:
     from redqueue.worker.pump import Pump
@@ -33,8 +35,9 @@ class Heartbeat:
     """The renewals of one session, over all of its queues.
 
     Args:
-        on_lost, on_cancelled: told of a job that must stop; called in this thread.
-        on_down, on_up: told whether Redis answers; called in this thread.
+        on_stop: told of a job that must stop: "l" its lease is lost, "c" it is cancelled.
+        on_down, on_up: told whether Redis answers.
+        on_refused: told that Redis will never take these calls. All of them are called in this thread.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Heartbeat:
         on_stop: Callable[[Pump, Claimed, str], None],
         on_down: Callable[[str], None],
         on_up: Callable[[], None],
+        on_refused: Callable[[RedisError], None],
     ) -> None:
         self._transport = transport
         self._session = session
@@ -53,6 +57,7 @@ class Heartbeat:
         self._on_stop = on_stop
         self._on_down = on_down
         self._on_up = on_up
+        self._on_refused = on_refused
         self._wake = threading.Event()
         self._ended = False
         self._down = False
@@ -90,20 +95,33 @@ class Heartbeat:
         return shortest * RENEW_EVERY * random.uniform(0.9, 1.1)  # noqa: S311
 
     def _beat(self) -> None:
-        try:
-            for pump in self._pumps:
-                self._renew(pump)
-        except Exception as error:  # whatever it is, the next beat tries again: the leases depend on this thread
+        """Renew each queue's leases; one that can't be renewed keeps no other from it."""
+        errors = [error for pump in self._pumps if (error := self._tried(pump)) is not None]
+        if errors:
             self._down = True
-            fault = classify(error)
-            if fault.action is Action.GIVE_UP:
-                self._on_up()  # nothing to wait for: the worker's own calls are refused, too, and end it
-            else:
-                self._on_down(fault.explain)
-            return
-        if self._down:
+            self._tell(errors[0])
+        elif self._down:
             self._down = False
             self._on_up()
+
+    def _tried(self, pump: Pump) -> Exception | None:
+        try:
+            self._renew(pump)
+        except CAUGHT as error:
+            return error
+        except Exception:  # the leases depend on this thread: the next beat tries again
+            logger.exception("queue %s: renewing its leases failed", pump.keys.queue)
+        return None
+
+    def _tell(self, error: Exception) -> None:
+        fault = classify(error)
+        if fault.action is Action.GIVE_UP:
+            self._on_refused(to_error(fault, error, self._transport.target, sent=False))
+            return
+        if fault.action is Action.RECONNECT:
+            with contextlib.suppress(*CAUGHT):
+                self._transport.reset()
+        self._on_down(fault.explain)
 
     def _renew(self, pump: Pump) -> None:
         held = list(pump.held)

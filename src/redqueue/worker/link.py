@@ -22,6 +22,8 @@ R = TypeVar("R")
 ANSWER_WITHIN: Final = 3.0
 """Seconds for one round trip of a script that Redis carries out in milliseconds."""
 
+LONGEST_ANSWER: Final = 60.0
+
 logger = logging.getLogger("redqueue.worker")
 
 
@@ -51,11 +53,13 @@ class Link:
         Raises:
             RedisRefused: no resending will help.
         """
+        within = ANSWER_WITHIN
         while True:
             await self._up.wait()
-            answer = await self._try(call)
+            answer = await self._try(call, within)
             if answer is not None:
                 return call.read(answer[0])
+            within = min(within * 2, LONGEST_ANSWER)  # a large answer over a slow line needs its time
 
     async def insist(self, call: Call[R]) -> R:
         """Send a call of entering or leaving, when there is no heartbeat yet, or any more, to say that Redis is back.
@@ -63,7 +67,7 @@ class Link:
         Raises:
             RedisRefused: no resending will help.
         """
-        while (answer := await self._try(call)) is None:  # noqa: ASYNC110 - nothing tells when Redis is back
+        while (answer := await self._try(call, ANSWER_WITHIN)) is None:  # noqa: ASYNC110 - nothing tells when Redis is back
             await asyncio.sleep(random.uniform(0.2, 1))  # noqa: S311
         self.restore()
         return call.read(answer[0])
@@ -95,10 +99,10 @@ class Link:
             self._lost_at = None
         self._up.set()
 
-    async def _try(self, call: Call[Any]) -> tuple[Any] | None:
+    async def _try(self, call: Call[Any], within: float) -> tuple[Any] | None:
         """One attempt: the raw answer, or None when the call must be sent again."""
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
+            async with asyncio.timeout(within):
                 return (await self._transport.send(call),)
         except Exception as error:
             await self._endure(error)

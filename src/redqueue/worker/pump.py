@@ -18,6 +18,7 @@ from redqueue.core import lease
 from redqueue.core.keys import Keys
 from redqueue.core.lease import Claimed, Settles, Trip
 from redqueue.core.lifecycle import Release, RunRules, Settlement, words_of
+from redqueue.errors import RedisRefused
 from redqueue.worker.config import SessionName, WorkerConfig
 from redqueue.worker.link import Link
 from redqueue.worker.slots import Slots
@@ -89,6 +90,7 @@ class Pump:
         self._answered = 0
         self._answer = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
+        self._renewing: set[asyncio.Task[None]] = set()
         self.dry = asyncio.Event()
 
     # -- what the runner tells it
@@ -108,8 +110,16 @@ class Pump:
     def drop(self, run: Claimed) -> None:
         """Forget a lease that is lost."""
         self.held.discard(run)
+        self._changed.set()
+
+    def withdraw(self, run: Claimed) -> bool:
+        """Take a job back that was claimed and not started. False: it was started, or is not here."""
+        if self._slots.withdraw(self, run):
+            return True
         if run in self.backlog:
             self.backlog.remove(run)
+            return True
+        return False
 
     def ran_for(self, seconds: float) -> None:
         """Learn how long a run takes; prefetch is for short ones."""
@@ -133,9 +143,14 @@ class Pump:
 
     def start(self, run: Claimed) -> None:
         """Run a claimed job in a free slot."""
+        if self.stopping:
+            self.release(run)
+            return
         self._slots.take(self)
         if monotonic() > run.fresh_until:
-            asyncio.get_running_loop().create_task(self._start_if_renewed(run))
+            renewing = asyncio.get_running_loop().create_task(self._start_if_renewed(run))
+            self._renewing.add(renewing)
+            renewing.add_done_callback(self._renewing.discard)
         else:
             self._start(self, run)
 
@@ -143,12 +158,17 @@ class Pump:
         """Look whether there is one to ask for."""
         self._changed.set()
 
+    def return_backlog(self) -> None:
+        """Give back what has not started: uncounted, to its place in line."""
+        while self.backlog:
+            self.release(self.backlog.popleft())
+
     async def announce(self) -> None:
         """Return when a trip that leaves from now on has told Redis what is not started."""
         leaving = self._departed
         self._owed = True
         self._changed.set()
-        while self._answered <= leaving and not self.finished:
+        while self._answered <= leaving and not (self.finished or self._ended):
             self._answer.clear()
             await self._answer.wait()
 
@@ -172,8 +192,10 @@ class Pump:
     def stop_claiming(self) -> None:
         """Give back what has not started, and ask for nothing more."""
         self.stopping = True
-        while self.backlog:
-            self.release(self.backlog.popleft())
+        self.return_backlog()
+        for run in self._slots.waiting(self):
+            self._slots.withdraw(self, run)
+            self.release(run)
         self.look_again()
 
     def look_again(self) -> None:
@@ -188,6 +210,7 @@ class Pump:
         """Make no more trips, whatever is left to hand back."""
         self._ended = True
         self._changed.set()
+        self._answer.set()
 
     @property
     def finished(self) -> bool:
@@ -210,7 +233,7 @@ class Pump:
 
     def _wanted(self) -> int:
         """How many jobs to ask for: the free slots, and what may be prefetched."""
-        if self.stopping:
+        if self.stopping or self._slots.closed:
             return 0
         ahead = len(self.backlog) + self._asked - self.reserved
         return max(0, min(lease.MOST_A_CALL, self._slots.free(self) + self._prefetch() - ahead))
@@ -267,7 +290,7 @@ class Pump:
                     next(self._numbers),
                     settles,
                     wanted,
-                    [*self.backlog, *self._slots.waiting],
+                    [*self.backlog, *self._slots.waiting(self)],
                     self.keep,
                 )
             )
@@ -328,7 +351,11 @@ class Pump:
     async def _start_if_renewed(self, run: Claimed) -> None:
         """A lease that may have ended since it was read is renewed first: another worker may have the job."""
         sent_at = monotonic()
-        renewal = await self._link.deliver(lease.renew(self.keys, self._session.id, [run]))
+        try:
+            renewal = await self._link.deliver(lease.renew(self.keys, self._session.id, [run]))
+        except RedisRefused:
+            self._slots.give_back(self)  # the trips are refused, too, and end the worker
+            return
         if renewal.words == "k" and not self.stopping:
             run.fresh_until = sent_at + renewal.lease_ms / 1500
             self._start(self, run)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Stopped = Literal["", "lost", "cancelled", "leaving"]
 LONGEST_WAIT_FOR_A_NAME: Final = 15_000
+NO_THREAD_MS: Final = 1_000
 
 logger = logging.getLogger("redqueue.worker")
 
@@ -38,7 +39,7 @@ logger = logging.getLogger("redqueue.worker")
 class Run:
     """One run of one job; what its context knows of it."""
 
-    __slots__ = ("attempt", "claimed", "context", "prepared", "pump", "rules", "started", "stopped", "task")
+    __slots__ = ("attempt", "claimed", "context", "entered", "prepared", "pump", "rules", "started", "stopped", "task")
 
     def __init__(self, pump: Pump, claimed: Claimed, prepared: Prepared, rules: RunRules) -> None:
         self.pump = pump
@@ -48,6 +49,7 @@ class Run:
         self.attempt = claimed.failed + 1
         self.started = 0.0
         self.stopped: Stopped = ""
+        self.entered = False
         self.task: asyncio.Task[None] | None = None
         self.context: JobContext | None = None
 
@@ -72,6 +74,7 @@ class Runner:
         # The end of one job starts the next: each begins with the worker's contextvars, not with those of that job.
         self._scope = contextvars.copy_context()
         self._ended: deque[tuple[Run, Settlement, float]] = deque()
+        self._told = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -87,7 +90,14 @@ class Runner:
         if run.prepared.binding.is_coroutine:
             run.task = self._loop.create_task(self._carry(run), context=self._scope.copy())
         else:
+            self._submit(run)
+
+    def _submit(self, run: Run) -> None:
+        try:
             self._threads.submit(self._work_of(run))
+        except RuntimeError as error:
+            logger.error("job %s waits: %s", run.claimed.id, error)
+            self._finish(run, SnoozeFor(NO_THREAD_MS, "its worker could start no thread"), 0)
 
     def stop(self, claimed: Claimed, why: Stopped) -> None:
         """Tell a run to stop: coroutines are cancelled, plain functions see it in their context."""
@@ -96,7 +106,7 @@ class Runner:
             return
         first = not run.stopped
         run.stopped = why
-        if first and run.task is not None:
+        if first and run.task is not None and run.entered:
             run.task.cancel()
 
     def stop_all(self) -> None:
@@ -149,7 +159,10 @@ class Runner:
         assert context is not None
         CURRENT.set(context)
         started = perf_counter()
+        run.entered = True  # a task that is cancelled before its first step never runs it
         try:
+            if run.stopped:
+                raise asyncio.CancelledError
             value = run.prepared.call(context)
             outcome = returned(await value)  # type: ignore[misc]  # the binding says that it is a coroutine
         except BaseException as error:
@@ -171,8 +184,10 @@ class Runner:
             started = perf_counter()
             settlement = scope.run(self._call, run)
             self._ended.append((run, settlement, perf_counter() - started))
-            if len(self._ended) == 1:
-                self._loop.call_soon_threadsafe(self._finish_ended)
+            if not self._told:
+                self._told = True
+                with contextlib.suppress(RuntimeError):  # given back over its head, and the loop has ended
+                    self._loop.call_soon_threadsafe(self._finish_ended)
 
         return work
 
@@ -193,11 +208,13 @@ class Runner:
     def _finish_ended(self) -> None:
         """Several threads' ends share one call into the loop."""
         ended = self._ended
+        self._told = False  # before the first look: what is appended later calls again
         for _ in range(len(ended)):
             run, settlement, seconds = ended.popleft()
             self._threads.done()
             self._finish(run, settlement, seconds)
-        if ended:
+        if ended and not self._told:
+            self._told = True
             self._loop.call_soon(self._finish_ended)
 
     def _finish(self, run: Run, settlement: Settlement, seconds: float) -> None:

@@ -35,6 +35,9 @@ class Line(Protocol):
     def notice_free_slot(self) -> None:
         """Look whether there is one to ask for."""
 
+    def return_backlog(self) -> None:
+        """Give back what has not started."""
+
     async def announce(self) -> None:
         """Return when Redis knows what has not started."""
 
@@ -57,6 +60,11 @@ class Slots:
         self._suspects: deque[tuple[Line, Claimed]] = deque()
         self._alone: asyncio.Task[None] | None = None
         self._emptied = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing starts, because a suspect waits or runs alone."""
+        return self._alone is not None
 
     def free(self, line: Line) -> int:
         """Slots that nobody runs in, that no trip has asked for, and that are no other queue's turn."""
@@ -120,11 +128,20 @@ class Slots:
         self._suspects.append((line, suspect))
         if self._alone is None:
             self._alone = asyncio.get_running_loop().create_task(self._run_suspects())
+            # Meanwhile nothing else starts here, so other workers shall have it.
+            for other in self.lines:
+                other.return_backlog()
 
-    @property
-    def waiting(self) -> list[Claimed]:
-        """Suspects that did not start yet."""
-        return [suspect for _, suspect in self._suspects]
+    def waiting(self, line: Line) -> list[Claimed]:
+        """Suspects of that line that did not start yet."""
+        return [suspect for owner, suspect in self._suspects if owner is line]
+
+    def withdraw(self, line: Line, suspect: Claimed) -> bool:
+        """Take a suspect back that has not started. False: it is none, or it runs."""
+        if (line, suspect) not in self._suspects:
+            return False
+        self._suspects.remove((line, suspect))
+        return True
 
     def _tell_hungry(self) -> None:
         for line in self._hungry:
@@ -145,6 +162,8 @@ class Slots:
         try:
             while self._suspects:
                 await self._until_empty(ALONE_WITHIN)
+                if not self._suspects:
+                    break
                 line, suspect = self._suspects.popleft()
                 # Redis must know what has not started before this starts: else its crash counts for all of them.
                 await asyncio.gather(*(other.announce() for other in self.lines))
@@ -153,6 +172,8 @@ class Slots:
         finally:
             self._alone = None
             self.fill()
+            for line in self.lines:
+                line.notice_free_slot()
 
     async def _until_empty(self, seconds: float) -> None:
         self._emptied.clear()

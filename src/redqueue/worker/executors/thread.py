@@ -23,13 +23,25 @@ class Threads:
         self._busy = 0
 
     def submit(self, work: Work) -> None:
-        """Run it in a thread. It must not raise; called on the event loop only, at most `limit` at once."""
+        """Run it in a thread. It must not raise; called on the event loop only, at most `limit` at once.
+
+        Raises:
+            RuntimeError: the system gives no thread, and there is none yet that could run it.
+        """
+        if self._busy >= self._started and self._started < self._limit:
+            self._start_one()
         self._busy += 1
-        if self._busy > self._started and self._started < self._limit:
-            self._started += 1
-            name = f"redqueue-job-{self._started}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
         self._work.put(work)
+
+    def _start_one(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"redqueue-job-{self._started + 1}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # a limit of the system: those that run take over, one after the other
+            if not self._started:
+                raise
+        else:
+            self._started += 1
 
     def done(self) -> None:
         """One submitted work has ended; called on the event loop."""

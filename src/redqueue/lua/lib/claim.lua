@@ -1,0 +1,60 @@
+--- Take the first ones of the line, in order, and lease them.
+--- @key waiting  zset: id by order
+--- @key active   zset: id -> lease deadline
+--- @key leases   hash: id -> lease
+--- @family job
+--- @use clock sentinels forget retention
+-- An answer that takes longer than its time-out would be asked for again and again: what is too much stays in line.
+local MOST_BYTES = 4194304
+-- Read so many at once: a thousand of 1 MiB would take a GiB only to be put back.
+local READ = 50
+
+-- As many as are not too much; false for one that is missing.
+local function read_envelopes(ids)
+  local envelopes, bytes = {}, 0
+  for first = 1, #ids, READ do
+    local names = {}
+    for i = first, math.min(first + READ - 1, #ids) do names[#names + 1] = job .. ids[i] end
+    for _, envelope in ipairs(redis.call('MGET', unpack(names))) do
+      if bytes > MOST_BYTES then return envelopes end
+      envelopes[#envelopes + 1] = envelope
+      bytes = bytes + (envelope and #envelope or 0)
+    end
+  end
+  return envelopes
+end
+
+-- Answers ids, envelopes, and how many the line had of those asked for.
+local function claim(count, token, lease_ms)
+  local popped = redis.call('ZPOPMIN', waiting, count)
+  if #popped == 0 then return {}, {}, 0 end
+  local ids = {}
+  for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
+  local envelopes = read_envelopes(ids)
+  local claimed, bodies, missing, back = {}, {}, {}, {}
+  local leasing, deadlines = {SENTINEL, ''}, {'+inf', SENTINEL}
+  for i, id in ipairs(ids) do
+    local order = popped[2 * i]
+    if envelopes[i] then
+      claimed[#claimed + 1] = id
+      bodies[#bodies + 1] = envelopes[i]
+      leasing[#leasing + 1] = id
+      leasing[#leasing + 1] = token .. ' ' .. order .. ' ' .. whole(now) .. ' ' .. #claimed .. ' .'
+      deadlines[#deadlines + 1] = now + lease_ms
+      deadlines[#deadlines + 1] = id
+    elseif i <= #envelopes then
+      missing[#missing + 1] = id
+    else
+      back[#back + 1] = order
+      back[#back + 1] = id
+    end
+  end
+  if #back > 0 then redis.call('ZADD', waiting, unpack(back)) end
+  redis.call('HSET', leases, unpack(leasing))
+  redis.call('ZADD', active, unpack(deadlines))
+  if #missing > 0 then
+    forget(missing)
+    unlink(missing)
+  end
+  return claimed, bodies, #ids
+end

@@ -1,0 +1,260 @@
+"""One start of a worker, from entering to leaving: a session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from redqueue.client.transport import AsyncTransport, Transport
+from redqueue.client.urls import parse
+from redqueue.core import lease
+from redqueue.core.keys import Keys
+from redqueue.core.lease import Claimed
+from redqueue.errors import RedisError, RedisRefused
+from redqueue.registry.registry import ServiceRegistry
+from redqueue.worker.config import SessionName, WorkerConfig
+from redqueue.worker.dispatch import Dispatch
+from redqueue.worker.heartbeat import Heartbeat
+from redqueue.worker.link import Link
+from redqueue.worker.pump import LANES, Pump
+from redqueue.worker.recoverer import recover_for_ever
+from redqueue.worker.rulebook import Rulebook
+from redqueue.worker.runner import Runner
+from redqueue.worker.slots import Slots
+
+CANCEL_WITHIN: Final = 5.0
+"""Seconds for cancelled runs to clean up before their jobs are given back over their heads."""
+
+FLUSH_WITHIN: Final = 10.0
+LEAVE_WITHIN: Final = 2.0
+DROP_WITHIN: Final = 1.0
+"""Seconds for runs to end when the worker itself is cancelled: whoever does that waits for it."""
+
+logger = logging.getLogger("redqueue.worker")
+
+
+class Shift:
+    """One start of a worker, from entering to leaving: a session.
+
+    Attributes:
+        when_dry: asked in a burst when nothing is left to claim: whether to look again instead of leaving.
+    """
+
+    def __init__(self, config: WorkerConfig, registry: ServiceRegistry) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.over = asyncio.Event()
+        self.when_dry: Callable[[], Awaitable[bool]] | None = None
+        self._config = config
+        self._grace_ms = config.grace_ms
+        self._session = SessionName.fresh()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._refused: asyncio.Future[None] = self.loop.create_future()
+        location = parse(config.url)
+        self._transport = AsyncTransport(location)
+        self._link = Link(self._transport, self._on_lost)
+        self._slots = Slots(config.concurrency)
+        self.runner = Runner(Dispatch(registry), Rulebook(config.rules), self._slots, config.unknown_grace_ms)
+        self._pumps = [self._pump(name, limit) for name, limit in config.limits.items()]
+        self._slots.lines.extend(self._pumps)
+        self._heartbeat = Heartbeat(
+            Transport(location.with_timeout(max(config.lease_ms / 15_000, 0.2))),
+            self._session.id,
+            self._pumps,
+            on_stop=self._from_thread(self._stop_run),
+            on_down=self._from_thread(self._link.lose),
+            on_up=self._from_thread(self._link.restore),
+            on_refused=self._from_thread(self._refuse),
+        )
+
+    def stop(self, grace_ms: int | None = None, *, hurry: bool = True) -> None:
+        """Begin to leave; the second time, when in a hurry, without waiting for running jobs."""
+        if grace_ms is not None:
+            self._grace_ms = grace_ms
+        if self._stop.is_set() and hurry:
+            self._hurry.set()
+        self._stop.set()
+
+    async def work(self, on_ready: Callable[[], None]) -> None:
+        """Enter, run, leave."""
+        try:
+            await self._enter()
+            if not self._stop.is_set():
+                on_ready()
+                await self._run()
+        finally:
+            self.runner.close()
+            await self._transport.close()
+
+    async def _enter(self) -> None:
+        for pump in self._pumps:
+            session, lease_ms = self._session, self._config.lease_ms
+            call = lease.enter(pump.keys, session.id, session.worker, session.host, session.pid, lease_ms)
+            entered = await self._unless_stopped(self._link.insist(call))
+            if entered is None:
+                return
+            pump.lease_ms = entered
+            if entered != lease_ms:
+                logger.warning(
+                    "queue %s: workers with a lease of %g s are at work, so this one takes theirs instead of %g s",
+                    pump.keys.queue,
+                    entered / 1000,
+                    lease_ms / 1000,
+                )
+        queues = ", ".join(f"{pump.keys.queue}:{pump.limit}" for pump in self._pumps)
+        logger.info("%s works on %s, on %s", self._session.worker, queues, self._transport.target)
+
+    async def _run(self) -> None:
+        self._heartbeat.start()
+        chores = [
+            self.loop.create_task(recover_for_ever(pump, self._link, self._config.max_crashes)) for pump in self._pumps
+        ]
+        pumping = [self.loop.create_task(pump.serve(), name=f"redqueue-pump-{pump.keys.queue}") for pump in self._pumps]
+        chores.append(self.loop.create_task(self._end_when_refused()))
+        if self._config.burst:
+            chores.append(self.loop.create_task(self._stop_when_dry()))
+        stopping = self.loop.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([stopping, *pumping, *chores], return_when=asyncio.FIRST_COMPLETED)
+            await self._finish(pumping)
+        except asyncio.CancelledError:
+            await self._drop_all()
+            raise
+        finally:
+            for pump in self._pumps:
+                pump.end()
+            ended = await _end([stopping, *chores, *pumping])
+            await asyncio.to_thread(self._heartbeat.stop, LEAVE_WITHIN)
+            with contextlib.suppress(RedisRefused):
+                await self._leave()
+        _raise_first(ended)
+
+    async def _drop_all(self) -> None:
+        """The worker itself is cancelled: nothing may go on running without a heartbeat."""
+        for pump in self._pumps:
+            pump.stop_claiming()
+        self.runner.stop_all()
+        if not await self._idle_within(DROP_WITHIN, None):
+            self.runner.abandon()
+
+    async def _finish(self, pumping: list[asyncio.Task[None]]) -> None:
+        """Claim nothing more, let running jobs end within the grace, hand everything back."""
+        for pump in self._pumps:
+            pump.stop_claiming()
+        if not await self._idle_within(self._grace_ms / 1000, self._hurry):
+            logger.warning("the grace of %g s is over: cancelling what still runs", self._grace_ms / 1000)
+            self.runner.stop_all()
+            if not await self._idle_within(CANCEL_WITHIN, None):
+                self.runner.abandon()
+        for pump in self._pumps:
+            pump.look_again()
+        _, late = await asyncio.wait(pumping, timeout=FLUSH_WITHIN)
+        if late:
+            logger.error("Redis did not take the last outcomes within %g s; those jobs run again", FLUSH_WITHIN)
+
+    async def _idle_within(self, seconds: float, hurry: asyncio.Event | None) -> bool:
+        """Whether nothing runs any more; False when time is up or somebody is in a hurry."""
+        waits: list[Awaitable[Any]] = [self.runner.wait_idle(), *([hurry.wait()] if hurry else [])]
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return tasks[0] in done
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_WITHIN):
+                for pump in self._pumps:
+                    held = list(pump.held)
+                    for start in range(0, len(held) or 1, lease.MOST_A_CALL):
+                        runs = held[start : start + lease.MOST_A_CALL]
+                        await self._link.insist(lease.leave(pump.keys, self._session.id, LANES, runs))
+                logger.info("%s has left; it was handed %d jobs", self._session.worker, self._claimed())
+        except TimeoutError:
+            logger.warning("left without a word: Redis does not answer")
+
+    async def _stop_when_dry(self) -> None:
+        """Burst: leave when a whole round over all queues found nothing; a job of one queue may add to another."""
+        while True:
+            before = self._claimed()
+            for pump in self._pumps:
+                pump.look_again()
+            await asyncio.gather(*(pump.dry.wait() for pump in self._pumps))
+            if self._claimed() != before:
+                continue
+            if self.when_dry is None or not await self.when_dry():
+                self.stop(None)
+                return
+
+    def _claimed(self) -> int:
+        return sum(pump.claimed for pump in self._pumps)
+
+    async def _unless_stopped(self, wait: Awaitable[int]) -> int | None:
+        answer, stopped = asyncio.ensure_future(wait), asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait([answer, stopped], return_when=asyncio.FIRST_COMPLETED)
+            return answer.result() if answer.done() else None
+        finally:
+            answer.cancel()
+            stopped.cancel()
+
+    def _stop_run(self, pump: Pump, run: Claimed, word: str) -> None:
+        """The heartbeat found a lease lost, or its job cancelled."""
+        if run not in pump.held:
+            return
+        if not pump.withdraw(run):
+            self.runner.stop(run, "lost" if word == "l" else "cancelled")
+        elif word == "l":
+            pump.drop(run)
+        else:
+            pump.release(run)
+
+    async def _end_when_refused(self) -> None:
+        await self._refused
+
+    def _refuse(self, error: RedisError) -> None:
+        if not self._refused.done():
+            self._refused.set_exception(error)
+
+    def _on_lost(self) -> None:
+        self._heartbeat.look()
+        for pump in self._pumps:
+            pump.look_again()
+
+    def _pump(self, name: str, limit: int) -> Pump:
+        keys = Keys(name, self._config.prefix)
+        return Pump(keys, limit, self._config, self._session, self._link, self._slots, self.runner.start)
+
+    def _from_thread(self, told: Callable[..., None]) -> Callable[..., None]:
+        def tell(*facts: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self.loop.call_soon_threadsafe(told, *facts)
+
+        return tell
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> list[BaseException | None]:
+    """Cancel tasks until they have ended, and answer with what they raised.
+
+    Once is not enough on Python 3.11: redis-py sends within an `asyncio.wait_for`, which drops a cancel that comes in
+    the same turn of the loop as its result; 3.12 mended it.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.2)
+    return [None if task.cancelled() else task.exception() for task in tasks]
+
+
+def _raise_first(ended: list[BaseException | None]) -> None:
+    for error in ended:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if error is not None and not isinstance(error, asyncio.CancelledError):
+            raise error
