@@ -51,11 +51,14 @@ def work(project: ServiceRegistry, redqueue_url: str) -> Callable[[], None]:
 @pytest.fixture
 def outbox() -> Iterator[list[Any]]:
     """The mails that were sent."""
+    import django
     from django.core import mail
     from django.test.utils import override_settings
 
+    backend = "django.core.mail.backends.locmem.EmailBackend"
+    memory = {"MAILERS": {"default": {"BACKEND": backend}}} if django.VERSION >= (6, 1) else {"EMAIL_BACKEND": backend}
     mail.outbox = []
-    with override_settings(EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend"):
+    with override_settings(**memory):
         yield mail.outbox
 
 
