@@ -21,7 +21,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from redqueue import AsyncJobQueueService, JobStatus, QueueHealth, QueueStats, RedisError, Worker
+from redqueue import AsyncJobQueueService, BadInput, JobStatus, QueueHealth, QueueStats, RedisError, Worker
 
 
 @asynccontextmanager
@@ -99,6 +99,12 @@ async def stats(job_type: str, jobs: Jobs) -> QueueStats:
 async def health(jobs: Jobs) -> QueueHealth:
     """Whether jobs move: Redis answers, nobody paused the queue, and a worker is there."""
     return await jobs.get_queue_health("generic-task")
+
+
+@app.exception_handler(BadInput)
+async def refused(request: Request, error: BadInput) -> JSONResponse:
+    """What no queue or job can be called, data that is too large: the client's mistake, and nothing was sent."""
+    return JSONResponse({"detail": str(error)}, 422)
 
 
 @app.exception_handler(RedisError)

@@ -66,6 +66,13 @@ async def test_the_app_tells_what_it_does_not_have(client: httpx.AsyncClient) ->
     assert (await client.get("/health")).json()["healthy"] is True
 
 
+@pytest.mark.parametrize("url", ["/queues/-x", "/jobs/-x/17", "/jobs/generic-task/{17}", f"/queues/{'x' * 65}"])
+async def test_what_no_queue_or_job_is_called_is_the_clients_mistake(client: httpx.AsyncClient, url: str) -> None:
+    answer = await client.get(url)
+    assert answer.status_code == 422
+    assert "characters of A-Z a-z 0-9" in answer.json()["detail"]
+
+
 async def test_a_method_that_is_not_named_is_not_run(client: httpx.AsyncClient, redqueue_url: str) -> None:
     async with AsyncJobQueueService(redqueue_url) as service:
         job_id = await service.execute_service_method("Theft", "BusinessFinderService", "api_key")

@@ -206,6 +206,14 @@ def before_sending(error: Exception) -> Exception:
     return exceptions.ConnectionError(f"Error connecting to it: {error}") if classify(error).sent else error
 
 
+def told(fault: Fault, error: BaseException, target: str) -> str:
+    """What happened, for a log or a message: which server, what is wrong, and the error's own text where it is safe."""
+    text = f"Redis ({target}): {fault.explain}"
+    if fault.quoted and (quote := str(error)):
+        text = f"{text}: {quote[:_MOST_QUOTED].rstrip('.')}"
+    return text
+
+
 def to_error(fault: Fault, error: BaseException, target: str, *, sent: bool) -> RedisError:
     """Our error for one that is not waited out any longer.
 
@@ -213,9 +221,7 @@ def to_error(fault: Fault, error: BaseException, target: str, *, sent: bool) -> 
         target: the server as people may see it, without password.
         sent: whether this or an earlier try may have been carried out.
     """
-    text = f"Redis ({target}): {fault.explain}"
-    if fault.quoted and (quote := str(error)):
-        text = f"{text}: {quote[:_MOST_QUOTED].rstrip('.')}"
+    text = told(fault, error, target)
     if fault.action is Action.BACK_PRESSURE:
         return RedisFull(text)
     if fault.action is Action.GIVE_UP:

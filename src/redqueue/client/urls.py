@@ -86,6 +86,8 @@ def parse(url: str) -> Location:
         ConfigurationError: an unknown scheme (the message lists the known ones), a broken URL, an unknown option, or
             one whose value is out of bounds. The password is never shown.
     """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"a Redis URL is text, not {type(url).__name__}")
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() not in SCHEMES:
         known = ", ".join(f"{one}://" for one in SCHEMES)

@@ -165,8 +165,8 @@ def _plain(value: object) -> object:
     dump = getattr(type(value), "model_dump", None)
     if dump is None:
         raise PayloadNotSerializable(
-            f"the data holds a {type(value).__name__}, which JSON doesn't have: pass text, numbers, lists, mappings, "
-            "dataclasses, msgspec Structs or pydantic models"
+            f"the data holds an object of {type(value).__name__}, which JSON doesn't have: pass text, numbers, lists, "
+            "mappings, dataclasses, msgspec Structs or pydantic models"
         )
     dumped: object = dump(value, mode="json", by_alias=True)
     return dumped

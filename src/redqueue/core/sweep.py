@@ -41,7 +41,7 @@ def clean(keys: Keys, state: State, *, older_than: Seconds = 0, limit: int = 100
     age = to_ms("older_than", older_than)
     check_int("limit", limit, 1, _MOST_CLEANED)
     if check_state(state) == "active":
-        raise InvalidOption("state", "active jobs can't be cleaned: cancel them, or remove one with force=True")
+        raise InvalidOption("state", "active jobs can't be cleaned: cancel them first")
     if state in ("waiting", "delayed") and age > 0:
         return (yield from _clean_by_creation(keys, state, age, limit))
     return (yield from _sweep(keys, state, age, limit))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from redqueue.client.faults import CAUGHT, Action, classify, to_error
+from redqueue.client.faults import CAUGHT, Action, classify, to_error, told
 from redqueue.client.transport import Transport
 from redqueue.core import lease
 from redqueue.core.lease import Claimed
@@ -121,7 +121,7 @@ class Heartbeat:
         if fault.action is Action.RECONNECT:
             with contextlib.suppress(*CAUGHT):
                 self._transport.reset()
-        self._on_down(fault.explain)
+        self._on_down(told(fault, error, self._transport.target))
 
     def _renew(self, pump: Pump) -> None:
         held = list(pump.held)

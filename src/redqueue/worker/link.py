@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from redqueue.client.faults import Action, classify, to_error
+from redqueue.client.faults import CAUGHT, Action, classify, to_error, told
 from redqueue.client.transport import AsyncTransport
 from redqueue.core.script import Call
 
@@ -79,7 +79,7 @@ class Link:
             async with asyncio.timeout(seconds + 1):
                 # A token has no data: losing one, as when this is cancelled, loses nothing.
                 await self._transport.wait_on(wake, seconds)
-        except Exception as error:
+        except CAUGHT as error:
             await self._endure(error)
 
     def lose(self, why: str) -> None:
@@ -90,7 +90,7 @@ class Link:
             self._on_lost()
         if monotonic() - self._said_at >= 1:
             self._said_at = monotonic()
-            logger.warning("Redis is away: %s; running jobs go on, and nothing is lost meanwhile", why)
+            logger.warning("Redis is away, and this worker waits for it: %s", why)
 
     def restore(self) -> None:
         """Leases are renewed: let the calls go on."""
@@ -104,7 +104,7 @@ class Link:
         try:
             async with asyncio.timeout(within):
                 return (await self._transport.send(call),)
-        except Exception as error:
+        except CAUGHT as error:
             await self._endure(error)
             return None
 
@@ -118,4 +118,4 @@ class Link:
             return
         if fault.action is Action.RECONNECT:
             await self._transport.reset()
-        self.lose(fault.explain)
+        self.lose(told(fault, error, self._transport.target))

@@ -11,6 +11,9 @@ import msgspec
 # Control characters and those that turn the direction of text could forge lines, or hide what stands there.
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
+FACTS: Final = ("queue", "job_id", "attempt", "error")
+"""What a line about a job has beside its text; the error is the exception's class name."""
+
 
 def set_up_logging(form: str) -> None:
     """Log to stderr, as text or as a JSON object a line; INFO and above."""
@@ -27,12 +30,13 @@ class _Text(logging.Formatter):
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        facts = {
+        facts: dict[str, object] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
+        facts |= {name: value for name in FACTS if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
             facts["traceback"] = self.formatException(record.exc_info)
         return msgspec.json.encode(facts).decode()

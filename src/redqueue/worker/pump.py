@@ -222,14 +222,27 @@ class Pump:
             self._changed.clear()
             wanted = self._wanted()
             crowded = not wanted and self._is_crowded_out()
-            self._slots.set_hungry(self, crowded and (self._more or self._is_due()))
+            work = self._more or self._is_due()
+            if crowded or not work:
+                # With a slot and work it keeps its turn until its trip has reserved the slot.
+                self._slots.set_hungry(self, crowded and work)
             if self._should_go(wanted):
                 await self._make_trip(lane, wanted)
-            elif (wanted or (crowded and not self._more)) and self._watch is None and not self._config.burst:
+            elif self._may_watch(wanted, crowded):
                 await self._watch_for_work()
             else:
                 await self._wait_for_change()
         self._changed.set()
+        self._answer.set()
+
+    def _may_watch(self, wanted: int, crowded: bool) -> bool:
+        """Whether to block on the wake list: with a free slot; or crowded out, when no answer may yet tell of work.
+
+        A crowded queue that took a token on while its own trip is out would hand it on and take it again for ever.
+        """
+        if self._watch is not None or self._config.burst:
+            return False
+        return wanted > 0 or (crowded and not self._more and not self._in_flight)
 
     def _wanted(self) -> int:
         """How many jobs to ask for: the free slots, and what may be prefetched."""
@@ -317,7 +330,7 @@ class Pump:
             run.fresh_until = fresh_until
         self.claimed += len(trip.claimed)
         self.held.update(trip.claimed)
-        if self.stopping:
+        if self.stopping or self._slots.closed:
             for run in trip.claimed:
                 self.release(run)
         else:

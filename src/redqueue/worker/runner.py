@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from redqueue.context import CURRENT, JobContext
 from redqueue.core.codec import open_envelope
 from redqueue.core.lease import Claimed
-from redqueue.core.lifecycle import Fail, Interrupted, Outcome, RetryIn, RunRules, Settlement, SnoozeFor, decide
-from redqueue.errors import JobCancelled, UnknownJobType
+from redqueue.core.lifecycle import Fail, Interrupted, Outcome, Raised, RetryIn, RunRules, Settlement, SnoozeFor, decide
+from redqueue.errors import JobCancelled, ResultNotSerializable, UnknownJobType
 from redqueue.options import DEFAULT_BACKOFF
 from redqueue.worker.executors.thread import Threads
 from redqueue.worker.rulebook import Rulebook
@@ -97,7 +97,7 @@ class Runner:
             self._threads.submit(self._work_of(run))
         except RuntimeError as error:
             logger.error("job %s waits: %s", run.claimed.id, error)
-            self._finish(run, SnoozeFor(NO_THREAD_MS, "its worker could start no thread"), 0)
+            self._finish(run, SnoozeFor(NO_THREAD_MS, "its worker could start no thread"), None)
 
     def stop(self, claimed: Claimed, why: Stopped) -> None:
         """Tell a run to stop: coroutines are cancelled, plain functions see it in their context."""
@@ -173,7 +173,7 @@ class Runner:
                     if inspect.isawaitable(told):
                         await told
         else:
-            settlement = self._decide(run, outcome)
+            settlement = self._accept(run, outcome)
         self._finish(run, settlement, perf_counter() - started)
 
     def _work_of(self, run: Run) -> Callable[[], None]:
@@ -203,7 +203,7 @@ class Runner:
                 with _guard(run):
                     run.prepared.failed(error, context)
             return settlement
-        return self._decide(run, outcome)
+        return self._accept(run, outcome)
 
     def _finish_ended(self) -> None:
         """Several threads' ends share one call into the loop."""
@@ -217,13 +217,14 @@ class Runner:
             self._told = True
             self._loop.call_soon(self._finish_ended)
 
-    def _finish(self, run: Run, settlement: Settlement, seconds: float) -> None:
+    def _finish(self, run: Run, settlement: Settlement, seconds: float | None) -> None:
         if self._runs.pop(run.claimed, None) is None:
             return  # abandoned: given back already
         if not self._runs:
             self._idle.set()
         pump = run.pump
-        pump.ran_for(seconds)
+        if seconds is not None:
+            pump.ran_for(seconds)
         if run.stopped == "lost":
             pump.drop(run.claimed)
         else:
@@ -238,7 +239,14 @@ class Runner:
         outcome: Outcome = Interrupted() if told else raised(error, run.prepared.binding.options)
         settlement = self._decide(run, outcome)
         if not told:
-            _log_failure(run, error, settlement)
+            _log_failure(run, type(error).__name__, settlement)
+        return settlement
+
+    def _accept(self, run: Run, outcome: Outcome) -> Settlement:
+        """What becomes of a job whose run returned: a value that can't be stored is a failure, too."""
+        settlement = self._decide(run, outcome)
+        if isinstance(outcome, Raised):
+            _log_failure(run, ResultNotSerializable.__name__, settlement)
         return settlement
 
     def _decide(self, run: Run, outcome: Outcome) -> Settlement:
@@ -258,7 +266,11 @@ class Runner:
             settlement = wait
         else:
             settlement = Fail(facts_of(error))
-            logger.error("job %s failed without being run: %s", claimed.id, type(error).__name__)
+            name = type(error).__name__
+            # The text is our own: it names paths and types, never a value.
+            facts = {"queue": pump.keys.queue, "job_id": claimed.id, "attempt": claimed.failed + 1, "error": name}
+            text = "job %s of queue %s failed without being run: %s: %s"
+            logger.error(text, claimed.id, pump.keys.queue, name, error, extra=facts)
         pump.settle(claimed, settlement, claimed.failed + 1, rules)
         if self.on_settled is not None:
             self.on_settled(claimed, settlement)
@@ -282,10 +294,12 @@ def _guard(run: Run) -> Iterator[None]:
         logger.error("job %s: on_failed raised %s", run.claimed.id, type(broken).__name__)
 
 
-def _log_failure(run: Run, error: BaseException, settlement: Settlement) -> None:
+def _log_failure(run: Run, error: str, settlement: Settlement) -> None:
     # The text of the exception stays in the job's status: it may hold what must not be in a log.
-    facts = (run.claimed.id, run.prepared.binding.name, run.attempt, type(error).__name__)
+    queue, job_id = run.pump.keys.queue, run.claimed.id
+    facts = {"queue": queue, "job_id": job_id, "attempt": run.attempt, "error": error}
+    words = (job_id, queue, run.prepared.binding.name, run.attempt, error)
     if isinstance(settlement, Fail):
-        logger.error("job %s (%s) failed at attempt %d: %s", *facts)
+        logger.error("job %s of queue %s (%s) failed at attempt %d: %s", *words, extra=facts)
     elif isinstance(settlement, RetryIn):
-        logger.info("job %s (%s) is run again after attempt %d: %s", *facts)
+        logger.info("job %s of queue %s (%s) is run again after attempt %d: %s", *words, extra=facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -31,7 +32,7 @@ CANCEL_WITHIN: Final = 5.0
 FLUSH_WITHIN: Final = 10.0
 LEAVE_WITHIN: Final = 2.0
 DROP_WITHIN: Final = 1.0
-"""Seconds for runs to end when the worker itself is cancelled: whoever does that waits for it."""
+"""The same when the worker itself is cancelled, or told to stop a second time: somebody waits for it."""
 
 logger = logging.getLogger("redqueue.worker")
 
@@ -52,6 +53,9 @@ class Shift:
         self._session = SessionName.fresh()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._asked = False
+        self._entered: list[Pump] = []
+        self._ready: Callable[[], None] = lambda: None
         self._refused: asyncio.Future[None] = self.loop.create_future()
         location = parse(config.url)
         self._transport = AsyncTransport(location)
@@ -70,19 +74,33 @@ class Shift:
             on_refused=self._from_thread(self._refuse),
         )
 
-    def stop(self, grace_ms: int | None = None, *, hurry: bool = True) -> None:
-        """Begin to leave; the second time, when in a hurry, without waiting for running jobs."""
+    def stop(self, grace_ms: int | None = None, *, hurry: bool = False) -> None:
+        """Begin to leave; in a hurry without waiting for running jobs."""
         if grace_ms is not None:
             self._grace_ms = grace_ms
-        if self._stop.is_set() and hurry:
+        if hurry:
             self._hurry.set()
         self._stop.set()
+
+    def ask_to_stop(self) -> None:
+        """The same from any thread: whoever asks a second time is in a hurry, whether or not the loop saw the first."""
+        hurry, self._asked = self._asked, True
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and so has the work
+            self.loop.call_soon_threadsafe(functools.partial(self.stop, hurry=hurry))
 
     async def work(self, on_ready: Callable[[], None]) -> None:
         """Enter, run, leave."""
         try:
-            await self._enter()
-            if not self._stop.is_set():
+            # Whoever embeds a worker must not wait for a Redis that is away: it works as soon as there is one.
+            self._ready = on_ready
+            try:
+                await self._enter()
+            except BaseException:
+                await self._leave()
+                raise
+            if self._stop.is_set():
+                await self._leave()
+            else:
                 on_ready()
                 await self._run()
         finally:
@@ -97,6 +115,7 @@ class Shift:
             if entered is None:
                 return
             pump.lease_ms = entered
+            self._entered.append(pump)
             if entered != lease_ms:
                 logger.warning(
                     "queue %s: workers with a lease of %g s are at work, so this one takes theirs instead of %g s",
@@ -128,8 +147,7 @@ class Shift:
                 pump.end()
             ended = await _end([stopping, *chores, *pumping])
             await asyncio.to_thread(self._heartbeat.stop, LEAVE_WITHIN)
-            with contextlib.suppress(RedisRefused):
-                await self._leave()
+            await self._leave()
         _raise_first(ended)
 
     async def _drop_all(self) -> None:
@@ -145,9 +163,11 @@ class Shift:
         for pump in self._pumps:
             pump.stop_claiming()
         if not await self._idle_within(self._grace_ms / 1000, self._hurry):
-            logger.warning("the grace of %g s is over: cancelling what still runs", self._grace_ms / 1000)
+            hurry = self._hurry.is_set()
+            why = "asked a second time" if hurry else f"the grace of {self._grace_ms / 1000:g} s is over"
+            logger.warning("%s: cancelling what still runs", why)
             self.runner.stop_all()
-            if not await self._idle_within(CANCEL_WITHIN, None):
+            if not await self._idle_within(DROP_WITHIN if hurry else CANCEL_WITHIN, None):
                 self.runner.abandon()
         for pump in self._pumps:
             pump.look_again()
@@ -167,16 +187,22 @@ class Shift:
         return tasks[0] in done
 
     async def _leave(self) -> None:
+        if not self._entered:
+            return
         try:
             async with asyncio.timeout(LEAVE_WITHIN):
-                for pump in self._pumps:
-                    held = list(pump.held)
-                    for start in range(0, len(held) or 1, lease.MOST_A_CALL):
-                        runs = held[start : start + lease.MOST_A_CALL]
-                        await self._link.insist(lease.leave(pump.keys, self._session.id, LANES, runs))
+                for pump in self._entered:
+                    with contextlib.suppress(RedisRefused):  # a queue that refuses this keeps no other from it
+                        await self._leave_queue(pump)
                 logger.info("%s has left; it was handed %d jobs", self._session.worker, self._claimed())
         except TimeoutError:
             logger.warning("left without a word: Redis does not answer")
+
+    async def _leave_queue(self, pump: Pump) -> None:
+        held = list(pump.held)
+        for start in range(0, len(held) or 1, lease.MOST_A_CALL):
+            runs = held[start : start + lease.MOST_A_CALL]
+            await self._link.insist(lease.leave(pump.keys, self._session.id, LANES, runs))
 
     async def _stop_when_dry(self) -> None:
         """Burst: leave when a whole round over all queues found nothing; a job of one queue may add to another."""
@@ -222,6 +248,7 @@ class Shift:
             self._refused.set_exception(error)
 
     def _on_lost(self) -> None:
+        self._ready()
         self._heartbeat.look()
         for pump in self._pumps:
             pump.look_again()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -108,12 +107,14 @@ class Worker:
             return
         if asyncio.get_running_loop() is not shift.loop:
             raise ConfigurationError("stop() belongs to the loop that serves; from elsewhere call request_stop()")
-        shift.stop(None if grace is None else to_ms("grace", grace), hurry=False)
+        shift.stop(None if grace is None else to_ms("grace", grace))
         await shift.over.wait()
 
     def request_stop(self) -> None:
         """Stop soon. From any thread or signal handler; returns at once. A second request skips the grace."""
-        self._request_stop(hurry=True)
+        shift = self._shift
+        if shift is not None:
+            shift.ask_to_stop()
 
     @contextlib.contextmanager
     def in_thread(self) -> Iterator[Self]:
@@ -135,7 +136,10 @@ class Worker:
             if not failed:
                 yield self
         finally:
-            self._request_stop(hurry=False)
+            shift = self._shift
+            if shift is not None:
+                with contextlib.suppress(RuntimeError):  # its loop has ended, and so has the work
+                    shift.loop.call_soon_threadsafe(shift.stop)
             thread.join()
         if failed:
             raise failed[0]
@@ -179,12 +183,6 @@ class Worker:
         if self._task is not None:
             await self._task
 
-    def _request_stop(self, *, hurry: bool) -> None:
-        shift = self._shift
-        if shift is not None:
-            with contextlib.suppress(RuntimeError):  # its loop has ended, and so has the work
-                shift.loop.call_soon_threadsafe(functools.partial(shift.stop, hurry=hurry))
-
     async def _serve(self, *, take_signals: bool, on_ready: Callable[[], None] = lambda: None) -> None:
         if self._shift is not None:
             raise ConfigurationError("this worker works already: make another Worker for another loop or thread")
@@ -216,9 +214,9 @@ def _signals(shift: Shift) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:
         try:
-            shift.loop.add_signal_handler(number, shift.stop)
+            shift.loop.add_signal_handler(number, shift.ask_to_stop)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: shift.loop.call_soon_threadsafe(shift.stop))
+            signal.signal(number, lambda *_: shift.ask_to_stop())
     try:
         yield
     finally:

@@ -23,6 +23,8 @@ from redqueue.shapes import JobData
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_MOST_HANDLES = 1000
+
 
 class JobQueueService:
     """Many queues behind one object; here a job type is also the name of its queue.
@@ -65,8 +67,10 @@ class JobQueueService:
         Raises:
             InvalidName: no queue can have that name.
         """
-        queue = self._queues.get(job_type)
-        return queue or self._queues.setdefault(job_type, Queue(job_type, self._url, client=self._client))
+        queue = self._queues.get(job_type) or Queue(job_type, self._url, client=self._client)
+        if len(self._queues) < _MOST_HANDLES:  # names may come from URLs: they must not fill the memory
+            self._queues[job_type] = queue
+        return queue
 
     def with_options(self, **options: Unpack[TaskOptions]) -> Self:
         """The same service with defaults for what it adds: options for `execute`, beside the method's own arguments.
