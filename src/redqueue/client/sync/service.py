@@ -62,7 +62,7 @@ class JobQueueService:
         return cls(settings=Settings.from_env(environ))
 
     def queue(self, job_type: str) -> Queue:
-        """The queue of a job type; the same handle each time.
+        """The queue of a job type; the same handle each time for the first 1,000 names.
 
         Raises:
             InvalidName: no queue can have that name.
