@@ -13,7 +13,7 @@ from redqueue.client.sync.queue import Queue
 from redqueue.core.keys import FIXED
 from redqueue.embedded import PrivateServer
 
-PERMANENT: Final = frozenset({"job", "outcome"})
+PERMANENT: Final = frozenset({"job", "log", "outcome"})
 """Families that live as long as their job is kept, which the audit checks; the others must have a TTL."""
 
 

@@ -104,9 +104,11 @@ def test_contradictions_are_refused() -> None:
     refuse({"at": AT, "lifo": True}, "lifo places a job at the front now")
 
 
-@pytest.mark.parametrize("option", ["timeout", "unique", "group", "expires_in", "on_conflict", "retry", "Delay", ""])
+@pytest.mark.parametrize("option", ["unique", "group", "on_conflict", "retry", "Delay", ""])
 def test_an_unknown_option_or_one_that_is_not_built_is_refused_with_those_that_are(option: str) -> None:
-    error = refuse({option: None}, "there are: at, backoff, delay, job_id, keep_completed, keep_failed, lifo, priority")
+    error = refuse(
+        {option: None}, "there are: at, backoff, delay, expires_in, job_id, keep_completed, keep_failed, lifo, priority"
+    )
     assert error.option == option
 
 
@@ -142,7 +144,7 @@ def test_a_jobs_own_time_replaces_its_queues_delay() -> None:
     ("options", "match"),
     [
         ({"job_id": "a"}, "job_id can't be a queue's default"),
-        ({"timeout": 5}, "unknown option 'timeout'"),
+        ({"unique": "a"}, "unknown option 'unique'"),
         ({"retries": -1}, "^retries must be"),
         ({"delay": 5, "lifo": True}, "lifo places"),
         ({"keep_completed": -1}, "keep_completed must be"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "src" / "redqueue" / "client"
-FILES = ("job.py", "queue.py", "service.py")
+FILES = ("job.py", "listening.py", "queue.py", "service.py")
 
 RULES = (
     (r"\basync def\b", "def"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from redqueue.client.sync.job import Job
     from redqueue.client.sync.queue import Queue
     from redqueue.client.sync.service import JobQueueService
-    from redqueue.context import INJECTED, JobContext
+    from redqueue.context import INJECTED, JobContext, Receipt
     from redqueue.errors import (
         BadInput,
         ConfigurationError,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         InvalidOption,
         JobCancelled,
         JobError,
+        JobExpired,
         JobFailed,
         LeaseLost,
         MethodNotAllowed,
@@ -46,10 +47,23 @@ if TYPE_CHECKING:
         Snooze,
         Steering,
         UnknownJobType,
+        WorkerStuck,
     )
     from redqueue.options import JobOptions, ProcessorOptions, RunOptions, TaskOptions
     from redqueue.processors import BaseProcessor
-    from redqueue.records import JobStatus, QueueHealth, QueueStats
+    from redqueue.records import (
+        AttemptEnded,
+        Event,
+        EventKind,
+        JobStatus,
+        JobToAdd,
+        LeaseGone,
+        QueueHealth,
+        QueueStats,
+        WorkerError,
+        WorkerStarted,
+        WorkerStopped,
+    )
     from redqueue.registry import ServiceRegistry, job_method
     from redqueue.rules import Keep
     from redqueue.settings import Settings
@@ -61,12 +75,15 @@ __all__ = [
     "AsyncJob",
     "AsyncJobQueueService",
     "AsyncQueue",
+    "AttemptEnded",
     "Backoff",
     "BadInput",
     "BaseProcessor",
     "ConfigurationError",
     "CorruptEnvelope",
     "Discard",
+    "Event",
+    "EventKind",
     "Exponential",
     "InvalidArguments",
     "InvalidName",
@@ -76,11 +93,14 @@ __all__ = [
     "JobContext",
     "JobData",
     "JobError",
+    "JobExpired",
     "JobFailed",
     "JobOptions",
     "JobQueueService",
     "JobStatus",
+    "JobToAdd",
     "Keep",
+    "LeaseGone",
     "LeaseLost",
     "MethodNotAllowed",
     "MissingExtra",
@@ -91,6 +111,7 @@ __all__ = [
     "Queue",
     "QueueHealth",
     "QueueStats",
+    "Receipt",
     "RedQueueError",
     "RedisError",
     "RedisFull",
@@ -109,6 +130,10 @@ __all__ = [
     "TaskOptions",
     "UnknownJobType",
     "Worker",
+    "WorkerError",
+    "WorkerStarted",
+    "WorkerStopped",
+    "WorkerStuck",
     "job_method",
 ]
 
@@ -120,17 +145,20 @@ _HOMES = {
     "redqueue.client.sync.job": "Job",
     "redqueue.client.sync.queue": "Queue",
     "redqueue.client.sync.service": "JobQueueService",
-    "redqueue.context": "INJECTED JobContext",
+    "redqueue.context": "INJECTED JobContext Receipt",
     "redqueue.errors": (
         "BadInput ConfigurationError CorruptEnvelope Discard InvalidArguments InvalidName InvalidOption "
-        "JobCancelled JobError JobFailed LeaseLost MethodNotAllowed MissingExtra NotRegistered "
+        "JobCancelled JobError JobExpired JobFailed LeaseLost MethodNotAllowed MissingExtra NotRegistered "
         "PayloadNotSerializable PayloadTooLarge RedQueueError RedisError RedisFull RedisRefused "
         "RedisUnavailable RegistrationError ResultGone ResultNotSerializable ResultTimeout Retry Snooze "
-        "Steering UnknownJobType"
+        "Steering UnknownJobType WorkerStuck"
     ),
     "redqueue.options": "JobOptions ProcessorOptions RunOptions TaskOptions",
     "redqueue.processors": "BaseProcessor",
-    "redqueue.records": "JobStatus QueueHealth QueueStats",
+    "redqueue.records": (
+        "AttemptEnded Event EventKind JobStatus JobToAdd LeaseGone QueueHealth QueueStats "
+        "WorkerError WorkerStarted WorkerStopped"
+    ),
     "redqueue.registry": "ServiceRegistry job_method",
     "redqueue.rules": "Keep",
     "redqueue.settings": "Settings",

@@ -28,3 +28,9 @@ MAX_LABEL: Final = 256
 MAX_PAYLOAD: Final = 1024 * 1024
 MAX_ERROR_TEXT: Final = 16 * 1024
 MAX_TRACEBACK: Final = 32 * 1024
+MAX_PROGRESS_MESSAGE: Final = 1024
+MAX_PROGRESS_DATA: Final = 4 * 1024
+MAX_LOG_LINE: Final = 4 * 1024
+MAX_LOG_LINES: Final = 1000
+MAX_SMALL_OUTCOME: Final = 1024
+"""A result or error of at most so many bytes travels in the queue's events."""

@@ -10,6 +10,7 @@ RedQueueError
 │   └── MissingExtra              a package that an optional feature needs
 ├── RegistrationError             a registry that would not do what its author meant
 ├── NotRegistered (LookupError)   a function that no registry names; nothing was sent
+├── WorkerStuck                   too many runs of a worker ignored that they were given up
 ├── RedisError                    what the server or the way to it answered
 │   ├── RedisUnavailable          not reached, or no answer in time
 │   ├── RedisRefused              credentials, permissions, a key of another type, a newer format
@@ -18,6 +19,7 @@ RedQueueError
     ├── JobFailed, JobCancelled, ResultTimeout, ResultGone
     ├── InvalidArguments          the data does not fit the function's annotations
     ├── ResultNotSerializable     what the processor returned cannot be stored
+    ├── JobExpired                nobody started it in time
     ├── UnknownJobType            no registered name; a newer worker may know it
     ├── MethodNotAllowed          the service is known and does not offer that method
     ├── CorruptEnvelope           what is stored for the job is not what redqueue wrote
@@ -105,6 +107,10 @@ class NotRegistered(RedQueueError, LookupError):
     """The function or method given is in no registry, so no worker could run it. Nothing was sent."""
 
 
+class WorkerStuck(RedQueueError):
+    """More runs ignored that they were given up than the worker has slots: it left, and should be started again."""
+
+
 class RedisError(RedQueueError):
     """Redis, or the way to it, stood in the way."""
 
@@ -180,6 +186,10 @@ class InvalidArguments(JobError, ValueError):
 
 class ResultNotSerializable(JobError, ValueError):
     """What the processor returned cannot be stored: not JSON, not finite, or longer than the limit."""
+
+
+class JobExpired(JobError):
+    """Nobody started the job within its ``expires_in``. The function was not entered."""
 
 
 class UnknownJobType(JobError, LookupError):

@@ -50,12 +50,14 @@ class RunOptions(TypedDict, total=False):
     Keys:
         retries: 3 means at most 4 counted runs.
         backoff: the wait between them; a number is the same wait each time.
+        timeout: seconds for one run; None means no limit. A processor's also caps its jobs'.
         keep_completed, keep_failed: how finished jobs are kept. On a queue, processor or worker a count, an age or
             both; on a single job 0, or an age of its own that the queue's count doesn't touch.
     """
 
     retries: int
     backoff: Backoff | Seconds
+    timeout: Seconds | None
     keep_completed: int | timedelta | Keep
     keep_failed: int | timedelta | Keep
 
@@ -68,6 +70,8 @@ class JobOptions(RunOptions, total=False):
         delay: seconds until it may run; or ``at``, an aware datetime.
         priority: -1000 first to 1000 last, 0 by default; in order of adding within one.
         lifo: to the front of its priority.
+        expires_in: seconds in which it must be started, from when it was added, or from when it is due; else it fails
+            as expired. By Redis's clock.
     """
 
     job_id: str | None
@@ -75,6 +79,7 @@ class JobOptions(RunOptions, total=False):
     at: datetime | None
     priority: int
     lifo: bool
+    expires_in: Seconds | None
 
 
 class TaskOptions(JobOptions, total=False):
@@ -90,23 +95,32 @@ class ProcessorOptions(RunOptions, total=False):
     """What a processor, service method or task may say for its jobs.
 
     Keys:
-        execution: "thread" runs a plain function in a thread, which is also what "auto" does.
+        execution: "auto" runs coroutines on the worker's event loop and plain functions in threads; "thread" says the
+            same of a plain function; "process" runs either in a child process of the worker, which can be killed.
         retry_on: only these exceptions are retried.
         give_up_on: these fail the job at once.
+        expires_in: seconds in which its jobs must be started, from their `created_at`.
     """
 
-    execution: Literal["auto", "thread"]
+    execution: Literal["auto", "thread", "process"]
     retry_on: tuple[type[Exception], ...]
     give_up_on: tuple[type[Exception], ...]
+    expires_in: Seconds | None
 
 
-class Given(msgspec.Struct, frozen=True, omit_defaults=True, rename={"keep_completed": "kc", "keep_failed": "kf"}):
+class Given(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"keep_completed": "kc", "keep_failed": "kf", "timeout_ms": "to"},
+):
     """The run options that a job carries in its envelope. Keeps are (count, age in ms), -1 for no limit."""
 
     retries: int | None = None
     backoff: Waits | None = None
     keep_completed: tuple[int, int] | None = None
     keep_failed: tuple[int, int] | None = None
+    timeout_ms: int | None = None
 
 
 NOTHING_GIVEN: Final = Given()
@@ -194,7 +208,10 @@ def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 def _place(options: Mapping[str, Any]) -> str:
-    """Where the job goes: ``<priority>``, with `` l`` for lifo, `` d<ms>`` for a delay, `` a<ms>`` for a time."""
+    """Where the job goes: ``<priority>``, with `` l`` for lifo, `` d<ms>`` for a delay, `` a<ms>`` for a time.
+
+    Then `` e<ms>``, in which it must be started.
+    """
     priority = check_int("priority", options.get("priority", 0), -MAX_PRIORITY, MAX_PRIORITY)
     lifo, delay, at = options.get("lifo", False), options.get("delay"), options.get("at")
     if not isinstance(lifo, bool):
@@ -204,11 +221,13 @@ def _place(options: Mapping[str, Any]) -> str:
     delay_ms = 0 if delay is None else to_ms("delay", delay)
     if lifo and (delay_ms or at is not None):
         raise InvalidOption("lifo", "lifo places a job at the front now, so it takes neither delay nor at")
+    expires_in = options.get("expires_in")
+    expiry = "" if expires_in is None else f" e{to_ms('expires_in', expires_in, at_least_ms=1)}"
     if at is not None:
-        return f"{priority} a{to_epoch_ms('at', at)}"
+        return f"{priority} a{to_epoch_ms('at', at)}{expiry}"
     if delay_ms:
-        return f"{priority} d{delay_ms}"
-    return f"{priority} l" if lifo else str(priority)
+        return f"{priority} d{delay_ms}{expiry}"
+    return f"{priority}{' l' if lifo else ''}{expiry}"
 
 
 def _given(options: Mapping[str, Any]) -> Given:
@@ -217,9 +236,11 @@ def _given(options: Mapping[str, Any]) -> Given:
         check_int("retries", retries, 0, MAX_RETRIES)
     waits = None if backoff is None else to_waits("backoff", check_backoff("backoff", backoff), retries)
     completed, failed = _limits("keep_completed", options), _limits("keep_failed", options)
-    if retries is None and waits is None and completed is None and failed is None:
+    timeout = options.get("timeout")
+    timeout_ms = None if timeout is None else to_ms("timeout", timeout, at_least_ms=1)
+    if retries is None and waits is None and completed is None and failed is None and timeout_ms is None:
         return NOTHING_GIVEN
-    return Given(retries, waits, completed, failed)
+    return Given(retries, waits, completed, failed, timeout_ms)
 
 
 def _limits(option: str, options: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -5,14 +5,35 @@ They are dataclasses, so that FastAPI, pydantic and Flask serialise them as they
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+import msgspec
 
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 State = Literal["waiting", "delayed", "active", "completed", "failed", "cancelled"]
 CancelAnswer = Literal["cancelled", "requested", "finished", "missing"]
 AddAnswer = Literal["created", "duplicate"]
+AttemptOutcome = Literal["completed", "failed", "retrying", "snoozed", "cancelled", "released"]
+EventKind = Literal[
+    "added",
+    "active",
+    "progress",
+    "completed",
+    "failed",
+    "retrying",
+    "delayed",
+    "recovered",
+    "cancelled",
+    "expired",
+    "removed",
+    "drained",
+    "paused",
+    "resumed",
+    "missed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +45,9 @@ class JobStatus:
         state: where it is: waiting and delayed are pending, active is processing.
         position: how many jobs are before it in line; None unless it is waiting.
         attempts: runs that failed or finished; not the snoozed, released or crashed ones.
-        message: why it waits, when there is a reason worth telling.
+        progress: from 0 to 1, as the run told it last; 1 for a completed job that told none.
+        message: why it waits, when there is a reason worth telling; what the run told with its progress, while it is
+            active, and of a finished job when there is no reason why it was cancelled.
         error: ``Type: text`` of the last failure, also while a retry is due.
         created_at: by its producer's clock; the other times are Redis's.
     """
@@ -37,6 +60,7 @@ class JobStatus:
     state: State
     position: int | None
     attempts: int
+    progress: float | None
     message: str | None
     result: Any
     error: str | None
@@ -101,6 +125,98 @@ class QueueHealth:
     def to_wire(self) -> dict[str, Any]:
         """JSON-ready: camelCase keys."""
         return {_camel(f.name): getattr(self, f.name) for f in fields(self)}
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that happened in a queue.
+
+    Attributes:
+        id: pass it as ``since`` to go on behind this event.
+        kind: "expired" is told beside the "failed" of the same job; "missed" says that this reader lost some events.
+        job_id: None for what concerns the whole queue: drained, paused, resumed, missed.
+        at: by Redis's clock.
+        facts: what there is to say beside that, with units in the names. active: worker. progress: progress, message,
+            data. completed: result, unless it is longer than 1 KiB. failed: attempt, and error_type and error, unless
+            they are too long. retrying: the same and delay_s; nothing when it was retried by hand. delayed: delay_s,
+            reason. recovered: crashed. cancelled: reason.
+    """
+
+    id: str
+    kind: EventKind
+    queue: str
+    job_id: str | None
+    at: datetime
+    facts: Mapping[str, Any]
+
+
+class JobToAdd(msgspec.Struct, frozen=True):
+    """A job on its way to the queue, as a middleware sees it: change it with `msgspec.structs.replace`.
+
+    Attributes:
+        data: as it was passed, not encoded yet.
+        options: as they were passed; the queue's defaults come after.
+    """
+
+    queue: str
+    job_type: str
+    data: Any
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A worker has entered its queues and claims from now on."""
+
+    worker: str
+    queues: tuple[str, ...]
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped:
+    """A worker has left."""
+
+    worker: str
+    jobs_claimed: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """One run of a job ended.
+
+    Attributes:
+        label: what people read; empty for jobs that have none.
+        run_ms: from entering the function to its end; 0 when the run was given up.
+        error_type: the class name of what it raised, of failed and retried ones.
+    """
+
+    queue: str
+    job_id: str
+    job_type: str
+    label: str
+    attempt: int
+    outcome: AttemptOutcome
+    run_ms: float
+    error_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerError:
+    """Something stands in a worker's way that concerns no single job."""
+
+    worker: str
+    where: str
+    error_type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGone:
+    """A run's lease is lost: another worker may have the job, and the run is told to stop."""
+
+    queue: str
+    job_id: str
+    attempt: int
 
 
 def _camel(name: str) -> str:

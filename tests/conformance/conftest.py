@@ -5,7 +5,8 @@ The sync handles are made awaitable, so that each test is written once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from typing import Any, Final, Literal, Protocol, cast
 
 import pytest
@@ -36,6 +37,10 @@ class Awaited:
             return Awaited(value)
         if not callable(value):
             return value
+        if name == "events":
+            return lambda **options: one_by_one(value(**options))
+        if name == "result":  # waits, while the worker and other waiters go on
+            return lambda *args, **options: asyncio.to_thread(value, *args, **options)
         if name in NOT_AWAITED:
             return lambda *args, **options: awaited(value(*args, **options))
 
@@ -43,6 +48,15 @@ class Awaited:
             return awaited(value(*args, **options))
 
         return call
+
+
+async def one_by_one(events: Generator[Any]) -> AsyncGenerator[Any]:
+    """What a generator yields, while others go on."""
+    try:
+        while (event := await asyncio.to_thread(next, events, None)) is not None:
+            yield event
+    finally:
+        events.close()
 
 
 def awaited(value: Any) -> Any:

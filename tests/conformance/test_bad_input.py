@@ -120,7 +120,7 @@ async def test_options_that_contradict_each_other_are_refused(
     "option",
     [
         *("retry", "attempts", "Delay", "jobId"),
-        *("unique", "unique_for", "on_conflict", "group", "expires_in", "durability", "timeout"),
+        *("unique", "unique_for", "on_conflict", "group", "durability"),
         *("sub_account_id", "user_id", "context", "queue"),
     ],
 )

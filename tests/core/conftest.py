@@ -74,7 +74,7 @@ class World:
             prepare("sms", data, {"job_id": one, **options}, {}, created_ms=now, fresh_id="", label="Send it")
             for one in ids
         ]
-        return self.drive(add_many(self.keys, made))
+        return [stored.answer for stored in self.drive(add_many(self.keys, made))]
 
     def enter(self, session: str = "s", lease_ms: int = 30_000) -> None:
         """Make a session known."""

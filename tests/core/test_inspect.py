@@ -54,6 +54,70 @@ def test_a_waiting_job(world: World) -> None:
     assert abs(found.created_at.timestamp() * 1000 - world.now_ms()) < 5000
 
 
+def test_a_run_tells_its_progress(world: World) -> None:
+    world.enter()
+    world.finish("active", "a")
+    assert (status(world, "a").progress, status(world, "a").message) == (None, None)
+    world.client.hset(world.keys["progress"], "a", '[0.25,"a quarter",{"n":1}]')
+    for found in (status(world, "a"), world(inspect.jobs(world.keys, "active"))[0]):
+        assert (found.progress, found.message) == (0.25, "a quarter")
+
+
+def test_a_job_that_waits_for_its_next_run_shows_the_progress_of_the_last(world: World) -> None:
+    world.enter()
+    world.add("a")
+    world.snooze("a", note="the shop is closed")
+    world.client.hset(world.keys["progress"], "a", '[1,"all",null]')
+    found = status(world, "a")
+    assert (found.progress, found.message) == (1.0, "the shop is closed")
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "progress", "message"),
+    [
+        ("completed", None, 1.0, None),
+        ("completed", '[null,"bye",null]', 1.0, "bye"),
+        ("completed", "[0.5,null,null]", 0.5, None),
+        ("failed", None, None, None),
+        ("failed", '[0.5,"half",null]', 0.5, "half"),
+        ("cancelled", '[0.5,"half",null]', 0.5, "not wanted"),
+    ],
+)
+def test_the_progress_of_a_finished_job(
+    world: World, state: str, told: str | None, progress: float | None, message: str | None
+) -> None:
+    world.enter()
+    world.finish(state, "a")
+    if told is not None:
+        world.client.hset(world.keys.family("outcome") + "a", "progress", told)
+    found = status(world, "a")
+    assert (found.progress, found.message) == (progress, message)
+
+
+@pytest.mark.parametrize("told", ["", "{", '["x",null,null]', "[]", b"\xff"])
+def test_progress_that_cannot_be_read_is_none(world: World, told: str | bytes) -> None:
+    world.enter()
+    world.finish("active", "a")
+    world.client.hset(world.keys["progress"], "a", told)
+    assert (status(world, "a").progress, status(world, "a").message) == (None, None)
+
+
+def test_the_lines_of_a_log(world: World) -> None:
+    assert world(inspect.get_logs(world.keys, "a")) == []
+    world.add("a")
+    world.client.rpush(world.keys.log("a"), *[f"line {n}" for n in range(150)], b"\xff")
+    world.client.hset(world.keys["logged"], "a", 151)
+    assert world(inspect.get_logs(world.keys, "a")) == [f"line {n}" for n in range(100)]
+    assert world(inspect.get_logs(world.keys, "a", 148, 1000)) == ["line 148", "line 149", "\ufffd"]
+    assert world(inspect.get_logs(world.keys, "a", 5, 1)) == ["line 5"]
+
+
+@pytest.mark.parametrize("wrong", [{"start": -1}, {"count": 0}, {"count": 1001}, {"count": None}, {"start": 1.0}])
+def test_lines_that_cannot_be_asked_for(world: World, wrong: Any) -> None:
+    with pytest.raises(InvalidOption):
+        inspect.get_logs(world.keys, "a", **wrong)
+
+
 def test_a_delayed_job(world: World) -> None:
     world.add("a", delay=60)
     found = status(world, "a")

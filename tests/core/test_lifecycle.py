@@ -12,6 +12,7 @@ from redqueue.core.lease import Claimed, Settles, recover
 from redqueue.core.lifecycle import (
     TRANSITIONS,
     Complete,
+    Crash,
     Fail,
     Interrupted,
     Move,
@@ -88,6 +89,7 @@ def test_a_backoff_that_answers_nonsense_is_named() -> None:
         (RetryIn(5, b"e"), ("r 5 - 2", b"e")),
         (SnoozeFor(5, "busy"), ("s 5 - 2", "busy")),
         (Release(), ("l 0 - 2", "")),
+        (Crash(), ("k 0 - 2", "")),
     ],
 )
 def test_a_settlement_in_words(settlement: Settlement, words: tuple[str, Any]) -> None:
@@ -130,6 +132,15 @@ def ask(world: World, run: Claimed) -> None:
         world.client.hdel(world.keys["cancels"], "a")
 
 
+def expire(world: World, run: Claimed) -> None:
+    """The time in which it must be started is over; what runs or has run isn't touched by that."""
+    world.client.hset(world.keys["expires"], "a", 1)
+    if world.places("a") == ["waiting"]:
+        world.claim()
+    else:
+        world.client.hdel(world.keys["expires"], "a")
+
+
 MOVES: dict[Move, Callable[[World, Claimed], Any]] = {
     Move.ADD: lambda world, run: world.add("a"),
     Move.DUE: come_due,
@@ -140,6 +151,8 @@ MOVES: dict[Move, Callable[[World, Claimed], Any]] = {
     Move.RETRY_NOW: settling(RetryIn(0, b"{}")),
     Move.SNOOZE: settling(SnoozeFor(60_000, "")),
     Move.RELEASE: settling(Release()),
+    Move.CRASH: settling(Crash()),
+    Move.EXPIRE: expire,
     Move.RECOVER: recovering(3),
     Move.CRASH_TOO_OFTEN: recovering(1),
     Move.CANCEL: ask,

@@ -174,7 +174,7 @@ class Producer:
 
     def add(self, *ids: str, data: object = None, **options: Any) -> list[Any]:
         """Add jobs of these ids, all with the same options."""
-        return self.wire(self.prepare_add(*ids, data=data, **options))
+        return [stored.answer for stored in self.wire(self.prepare_add(*ids, data=data, **options))]
 
 
 @dataclass

@@ -163,7 +163,7 @@ class Model:
         kept = self.sessions.setdefault(session, Session())
         last, words, ids = kept.lanes.get(lane, (0, "", []))
         if number < last:
-            return Trip(True, "", [], self.now, self.lease, -1, False, self.paused)
+            return Trip(True, "", "", [], self.now, self.lease, -1, False, self.paused)
         if number == last:
             still = [self.jobs[id] for id in ids if self._held(id, session, number) == "."]
             return self._answer(words, still)
@@ -187,6 +187,7 @@ class Model:
         return Trip(
             False,
             words,
+            "",
             [as_claimed(job) for job in jobs],
             self.now,
             self.lease,

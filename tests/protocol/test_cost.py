@@ -74,22 +74,23 @@ def test_an_add_of_a_thousand_jobs_costs_no_more_commands_than_one_of_ten(wire: 
     producer.add("loads-the-script")
     ten = add_call(wire, producer, 0, 10)
     thousand = add_call(wire, producer, 10, 1000)
-    assert total(wire, lambda: wire(ten)) == total(wire, lambda: wire(thousand)) <= 10
+    # An event tells of at most a hundred jobs.
+    assert total(wire, lambda: wire(ten)) == total(wire, lambda: wire(thousand)) - 9 <= 12
 
 
-def test_an_add_of_one_costs_eleven_commands_at_most(wire: Wire, producer: Producer) -> None:
+def test_an_add_of_one_costs_thirteen_commands_at_most(wire: Wire, producer: Producer) -> None:
     producer.add("loads-the-script")
     wire.take_token()
     one = producer.prepare_add("a", data=DATA)
-    assert total(wire, lambda: wire(one)) <= 11
+    assert total(wire, lambda: wire(one)) <= 13
 
 
-def test_a_trip_of_a_hundred_costs_half_a_command_a_job(wire: Wire, producer: Producer, session: Session) -> None:
+def test_a_trip_of_a_hundred_costs_less_than_a_command_a_job(wire: Wire, producer: Producer, session: Session) -> None:
     fill(wire, producer, 1000)
     runs = wire(steady_trip(wire, session, session.claim(100))).claimed
     trip = steady_trip(wire, session, runs)
     # Ten of the hundred are kept, at two commands each; the rest is by the trip.
-    assert total(wire, lambda: wire(trip)) <= 50
+    assert total(wire, lambda: wire(trip)) <= 63
 
 
 def test_a_trip_that_keeps_nothing_costs_no_command_a_job_but_a_read_for_fifty(
@@ -101,11 +102,12 @@ def test_a_trip_that_keeps_nothing_costs_no_command_a_job_but_a_read_for_fifty(
         runs = session.claim(n)
         trip = session.trip(*((run, DONE) for run in runs), n=n, keep="0")
         counts.append(total(wire, partial(wire, trip)))
-    assert counts[0] <= 30
-    assert counts[1] - counts[0] == 500 // 50 - 1, "envelopes are read in slices, so that large ones stay in line"
+    assert counts[0] <= 37
+    # Envelopes are read in slices, so that large ones stay in line; an event tells of at most a hundred jobs.
+    assert counts[1] - counts[0] == (500 // 50 - 1) + 2 * (500 // 100 - 1)
 
 
-def test_a_trip_that_does_nothing_costs_twenty_commands_at_most(
+def test_a_trip_that_does_nothing_costs_thirty_commands_at_most(
     wire: Wire, producer: Producer, session: Session
 ) -> None:
     session.claim(10)
@@ -189,8 +191,8 @@ def test_finished_jobs_that_are_not_kept_leave_nothing(wire: Wire, producer: Pro
     runs = session.claim(100)
     while runs:
         runs = wire(steady_trip(wire, session, runs)).claimed
-    # What a queue has, ten jobs with their outcomes, a session, a producer's lane, and the clock.
-    assert wire.client.dbsize() <= 2 * 10 + 9
+    # What a queue has, ten jobs with their outcomes, a session, a producer's lane, the clock, and the events.
+    assert wire.client.dbsize() <= 2 * 10 + 10
 
 
 # Time, which depends on the machine: not in the ordinary run

@@ -194,7 +194,7 @@ class Programs(RuleBasedStateMachine):
             before = stored(self.wire)
             assert self.wire.send(call) == raw
             assert stored(self.wire) == before
-        assert raw[0].decode() == self.model.numbered(lane, self.numbers[lane], act)
+        assert raw[0].decode().split(" ")[0] == self.model.numbered(lane, self.numbers[lane], act)
 
     # Workers
 
@@ -350,8 +350,8 @@ class Programs(RuleBasedStateMachine):
 
 
 def facts(trip: Trip) -> Any:
-    """What can be compared of an answer."""
-    return msgspec.structs.replace(trip, claimed=[msgspec.structs.asdict(run) for run in trip.claimed])
+    """What can be compared of an answer: the model draws no fences."""
+    return msgspec.structs.replace(trip, claimed=[{**msgspec.structs.asdict(run), "fence": 0} for run in trip.claimed])
 
 
 def never() -> str:

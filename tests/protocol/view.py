@@ -17,7 +17,7 @@ local readers = {string = {'GET'}, hash = {'HGETALL'}, list = {'LRANGE', 0, -1},
 local found = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
   local reader = readers[redis.call('TYPE', key).ok]
-  found[#found + 1] = {key, redis.call(reader[1], key, unpack(reader, 2))}
+  if reader then found[#found + 1] = {key, redis.call(reader[1], key, unpack(reader, 2))} end
 end
 return found
 """
@@ -29,12 +29,17 @@ _FACTS: Final = frozenset(("worker", "host", "pid", "seen", "left"))
 
 # Of the server
 
+_UNMODELLED: Final = frozenset(("events", "inbox", "fence"))
+"""What decides nothing."""
+
 
 def stored(wire: Wire) -> View:
     """What Redis holds, in one look; keys that are not there are not in it."""
     view: View = {}
     for key, value in wire.client.eval(_EVERYTHING, 0, wire.keys.base):
         name, _, member = key.decode().removeprefix(wire.keys.base).partition(":")
+        if name in _UNMODELLED:
+            continue
         if member:
             view.setdefault(name, {})[member] = _member(name, value)
         elif name == "wake":
@@ -48,7 +53,7 @@ def _member(name: str, value: Any) -> Any:
     if name == "job":
         return value
     if name == "producer":
-        number, word = value.decode().split(" ")
+        number, word, *_ = value.decode().split(" ")  # behind an add's letters stands a position
         return (int(number), word)
     fields = _pairs(value)
     if name == "session":
@@ -60,8 +65,8 @@ def _session_field(name: str, text: str) -> Any:
     if name in _FACTS:
         return _whole(text) if name == "seen" else text
     head, _, ids = text.partition("|")
-    number, *words = head.split(" ")
-    return (int(number), *words, ids.split())
+    number, words, *_ = head.split(" ")  # then letters of reports, which the model sends none of, and the fence
+    return (int(number), words, ids.split())
 
 
 def _fixed(name: str, pairs: Mapping[str, str]) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def _fixed(name: str, pairs: Mapping[str, str]) -> dict[str, Any]:
         "cancels": str,
     }
     if name == "meta":
-        return {one: text if one == "keep" else _whole(text) for one, text in pairs.items()}
+        return {one: text if one == "keep" else _whole(text) for one, text in pairs.items() if one not in _UNMODELLED}
     reader = readers.get(name, _whole)
     return {id: reader(text) for id, text in pairs.items() if not id.startswith(_SENTINEL)}
 

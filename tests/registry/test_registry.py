@@ -321,7 +321,6 @@ def test_the_type_of_generic_tasks_is_reserved() -> None:
         ({"retries": -1}, "retries"),
         ({"retries": True}, "retries"),
         ({"delay": 1}, "delay"),
-        ({"execution": "process"}, "execution"),
         ({"execution": "async"}, "execution"),
         ({"retry_on": ValueError}, "retry_on"),
         ({"retry_on": (1,)}, "retry_on"),
@@ -342,9 +341,26 @@ def test_options_are_checked_at_registration(options: dict[str, Any], option: st
         assert caught.value.option == option
 
 
-def test_execution_in_processes_says_that_it_is_not_there_yet() -> None:
-    with pytest.raises(InvalidOption, match="not available in this release"):
-        ServiceRegistry().register_task("t", double, execution=cast("Any", "process"))
+def test_a_function_for_child_processes_must_be_one_that_they_can_import() -> None:
+    registry = ServiceRegistry()
+    registry.register_task("t", double, execution="process")
+    registry.check()
+    assert registry.process_entries()["task t"].target is double
+    for local in (lambda data: data, Holder().held):
+        broken = ServiceRegistry()
+        broken.register_task("t", local, execution="process")
+        with pytest.raises(RegistrationError, match="define it at module level"):
+            broken.check()
+
+
+class Holder:
+    """An object that can't be sent."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def held(self, data: int) -> int:
+        return data
 
 
 def test_an_async_function_cannot_run_in_a_thread() -> None:

@@ -12,7 +12,8 @@ from redqueue import AsyncJob, AsyncJobQueueService, AsyncQueue, JobContext, Que
 
 async def for_tasks(q: AsyncQueue, s: AsyncJobQueueService, f: BusinessFinder, data: SmsJobData) -> None:
     await q.add("sms", {}, retrys=3)  # type: ignore[call-overload]
-    await q.add("sms", {}, timeout=3)  # type: ignore[call-overload]
+    await q.add("sms", {}, timeout="3")  # type: ignore[call-overload]
+    await q.add("sms", {}, on_conflict="kep")  # type: ignore[call-overload]
     await q.add("sms", {}, group="sub_123")  # type: ignore[call-overload]
     await q.add("sms", {}, retries="3")  # type: ignore[call-overload]
     await q.add(send_sms, {"message": ""})  # type: ignore[arg-type]
@@ -26,7 +27,7 @@ async def for_tasks(q: AsyncQueue, s: AsyncJobQueueService, f: BusinessFinder, d
     await s.execute(f.get_search_result, 1, retries=3)  # type: ignore[arg-type,call-arg]
     await s.execute_task("x", "process_data", "abc")  # type: ignore[arg-type]
     await s.execute_service_method("x", "service", "method", [], contxt={})  # type: ignore[call-arg]
-    await (await q.add(data)).result(5)  # type: ignore[attr-defined]
+    await (await q.add(data)).result("5")  # type: ignore[arg-type]
     takes(await q.add(data))  # type: ignore[arg-type]
     s.add(SmsJobData(sub_account_id="", phone_numbers=[], message="", nope=1))  # type: ignore[call-arg,unused-coroutine]
 
@@ -36,10 +37,10 @@ def for_threads(q: Queue, c: JobContext, job: AsyncJob[SmsResult]) -> None:
     Queue("x", client=redis.asyncio.Redis())  # type: ignore[arg-type]
     AsyncQueue("x", client=redis.Redis())  # type: ignore[arg-type]
     Worker(["x"], conc=3)  # type: ignore[call-arg]
-    q.events()  # type: ignore[attr-defined]
-    q.add("sms").result(5)  # type: ignore[attr-defined]
-    c.progress(0.5)  # type: ignore[attr-defined]
-    print(q.schedules, c.fence)  # type: ignore[attr-defined]
+    q.events(kinds={"done"})  # type: ignore[arg-type]
+    q.add("sms").result("5")  # type: ignore[arg-type]
+    c.progress("half")  # type: ignore[arg-type]
+    print(q.schedules)  # type: ignore[attr-defined]
     print(redqueue.Qeue)  # type: ignore[attr-defined]
     takes(job)  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, assert_type
 from fastapi import Depends, FastAPI, HTTPException, Request
 from tests.typing.jobs import BusinessFinder, SmsJobData, SmsResult, process_invoice, registry, send_sms
 
-from redqueue import AsyncJob, AsyncJobQueueService, AsyncQueue, JobStatus, QueueStats, Worker
+from redqueue import AsyncJob, AsyncJobQueueService, AsyncQueue, JobFailed, JobStatus, QueueStats, ResultTimeout, Worker
 
 finder = BusinessFinder()
 registry.register_service("BusinessFinderService", finder, [finder.search_businesses, "get_search_result"])
@@ -66,7 +66,11 @@ async def search(q: str, service: Jobs) -> list[str]:
     parameters = [{"q": q}, "u"]
     d = await service.execute_service_method("Search", "BusinessFinderService", "search_businesses", parameters)
     e = await service.execute_task("Data", "process_data", {"rows": [1, 2]}, user_id="u", context={"source": "x"})
-    return [a.id, b.id, c.id, d, e]
+    text: str = await b.result(timeout=5) + await c.result(5)
+    try:
+        return [*await a.result(timeout=10), text, d, e]
+    except (ResultTimeout, JobFailed) as error:
+        raise HTTPException(502, str(error)) from error
 
 
 async def typed() -> None:

@@ -12,7 +12,7 @@ from redqueue import Job, JobQueueService, JobStatus, Queue, RedisUnavailable, W
 
 app = Flask(__name__)
 service = JobQueueService.from_env()  # opens nothing, so that gunicorn --preload may fork
-thumbnails = Queue("resize", retries=1, keep_completed=0)
+thumbnails = Queue("resize", retries=1, timeout=60, keep_completed=0)
 
 
 @app.post("/campaigns")
@@ -38,10 +38,17 @@ def health() -> ResponseReturnValue:
     return jsonify(state.to_wire()), 200 if state.healthy else 503
 
 
-def sum_later() -> Job[float]:
+def sum_now() -> float:
     job = service.execute(calculate, [1.0, 2.0])
     assert_type(job, Job[float])
-    return job
+    return job.result(timeout=5)
+
+
+def follow(since: str | None) -> str | None:
+    for event in thumbnails.events(since=since, kinds={"completed", "failed"}):
+        assert_type(event.facts["attempt"], Any)
+        since = event.id
+    return since
 
 
 def add_safely(job_id: str) -> bool:

@@ -8,27 +8,52 @@ from typing import Any
 from redqueue.client.ids import fresh_ids, now_ms
 from redqueue.core.add import NewJob, prepare
 from redqueue.core.generic import GenericTask
-from redqueue.errors import BadInput, InvalidOption
-from redqueue.registry import job_type_of
-from redqueue.shapes import JobData
+from redqueue.errors import InvalidOption
+from redqueue.records import JobToAdd
+from redqueue.registry import ServiceRegistry, job_type_of
+from redqueue.registry.around import options_view, pass_through
+from redqueue.shapes import GenericTaskJobData, JobData
 
 
-def new_job(job_type: object, data: object, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> NewJob:
+class Before:
+    """The middlewares that a queue's jobs pass before they are added: its registry's, else the application's."""
+
+    __slots__ = ("_queue", "registry")
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self.registry: ServiceRegistry | None = None
+
+    def change(self, job_type: str, data: object, options: Mapping[str, Any]) -> tuple[str, object, Mapping[str, Any]]:
+        """Job type, data and options as they leave the last one."""
+        registry = self.registry or ServiceRegistry.instance_if_any()
+        if registry is None or not registry.before_add:
+            return job_type, data, options
+        job = pass_through(registry.before_add, JobToAdd(self._queue, job_type, data, options_view(options)))
+        return job.job_type, job.data, job.options
+
+
+def new_job(
+    job_type: object, data: object, options: Mapping[str, Any], defaults: Mapping[str, Any], before: Before
+) -> NewJob:
     """One job, of a job type, a JobData or a registered processor.
 
     Raises:
         BadInput: what is wrong; nothing was sent.
         NotRegistered: the function is no registered processor.
+        RegistrationError: a middleware returned no job; and whatever one raises.
     """
-    name, payload = _named(job_type, data)
+    name, payload, options = before.change(*_named(job_type, data), options)
     return prepare(name, payload, options, defaults, created_ms=now_ms(), fresh_id=fresh_ids(1)[0])
 
 
-def new_jobs(jobs: Iterable[Any], options: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[NewJob]:
+def new_jobs(
+    jobs: Iterable[Any], options: Mapping[str, Any], defaults: Mapping[str, Any], before: Before
+) -> list[NewJob]:
     """Many jobs, each with options of its own over the common ones; all of them checked before this returns.
 
     Raises:
-        BadInput: what is wrong, with a note that says in which job; nothing was sent.
+        BadInput: what is wrong, with a note that says in which job; nothing was sent. So with what a middleware raises.
     """
     if options.get("job_id") is not None:
         raise InvalidOption("job_id", "job_id can't be common to many jobs: give each its own, or none")
@@ -38,24 +63,25 @@ def new_jobs(jobs: Iterable[Any], options: Mapping[str, Any], defaults: Mapping[
         try:
             job_type, data, own = _taken_apart(item)
             name, payload = _named(job_type, data)
-            both = _over(options, own)
+            name, payload, both = before.change(name, payload, _over(options, own))
             prepared.append(prepare(name, payload, both, defaults, created_ms=created_ms, fresh_id=fresh_id))
-        except BadInput as error:
+        except Exception as error:
             error.add_note(f"in the job at index {n}")
             raise
     return prepared
 
 
-def new_generic_job(task: GenericTask, defaults: Mapping[str, Any]) -> NewJob:
+def new_generic_job(task: GenericTask, defaults: Mapping[str, Any], before: Before) -> NewJob:
     """A generic job; who asked is told by its data."""
+    job_type, data, options = before.change(task.data.job_type, task.data, task.options)
     return prepare(
-        task.data.job_type,
-        task.data,
-        task.options,
+        job_type,
+        data,
+        options,
         defaults,
         created_ms=now_ms(),
         fresh_id=fresh_ids(1)[0],
-        label=task.data.label,
+        label=data.label if isinstance(data, GenericTaskJobData) else task.data.label,
     )
 
 

@@ -7,6 +7,7 @@ in a second `asyncio.run`, in a forked child, and again after `close`.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -122,6 +123,11 @@ class Transport:
                 raise
         return _execute(pool, "EVAL", script.text, len(keys), *keys, *call.args)
 
+    def wait_for_entry(self, stream: str, after: str, seconds: float) -> None:
+        """Wait until a stream has an entry behind that one, or that long; raises what redis-py raises."""
+        pool = self._ready() or self._open()
+        _execute(pool, *_blocking_read(pool.client, stream, after, seconds))
+
     def client(self) -> Any:
         """The redis-py client, opened when there is none in this process."""
         return (self._ready() or self._open()).client
@@ -203,9 +209,17 @@ class AsyncTransport:
         finally:
             pool.gate.release()
 
-    async def wait_on(self, wake: str, seconds: float) -> None:
-        """Take what is in a list, or wait that long for it; raises what redis-py raises. Other calls go on."""
-        await _execute_async(self._ready() or await self._opened(), "BLPOP", wake, f"{seconds:.3f}")
+    async def wait_on(self, wake: str, seconds: float) -> Any:
+        """Take what is in a list, or wait that long for it: (key, item), or None. Other calls go on.
+
+        Raises what redis-py raises.
+        """
+        return await _execute_async(self._ready() or await self._opened(), "BLPOP", wake, f"{seconds:.3f}")
+
+    async def wait_for_entry(self, stream: str, after: str, seconds: float) -> None:
+        """Wait until a stream has an entry behind that one, or that long; raises what redis-py raises. Others go on."""
+        pool = self._ready() or await self._opened()
+        await _execute_async(pool, *_blocking_read(pool.client, stream, after, seconds))
 
     async def client(self) -> Any:
         """The redis-py client, opened when there is none for the loop that runs."""
@@ -296,6 +310,14 @@ async def _execute_async(pool: _AsyncPool, *words: Any) -> Any:
         if not _is_cut(error):
             raise
         raise ConnectionError(_CUT) from error
+
+
+def _blocking_read(client: Any, stream: str, after: str, seconds: float) -> tuple[Any, ...]:
+    """It ends well before a client that was given with a short `socket_timeout` takes the connection for lost."""
+    options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+    # Redis looks for who has waited long enough ten times a second.
+    ms = int(1000 * min(seconds, (options.get("socket_timeout") or math.inf) * 0.75 - 0.1))
+    return "XREAD", "COUNT", 1, "BLOCK", max(ms, 1), "STREAMS", stream, after  # 0 would be for ever
 
 
 def _is_cut(error: AttributeError | RuntimeError) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,13 @@ class NewJob(msgspec.Struct, frozen=True):
     job_type: str
     place: str
     envelope: bytes
+
+
+class Stored(NamedTuple):
+    """What an add did with one job. `position`: of a created one the id of an event before all that becomes of it."""
+
+    answer: AddAnswer
+    position: str
 
 
 def prepare(
@@ -62,7 +69,7 @@ def prepare(
     return NewJob(plan.job_id or fresh_id, job_type, plan.place, seal(head, encode_data(data)))
 
 
-def add(keys: Keys, jobs: Sequence[NewJob]) -> Call[list[AddAnswer]]:
+def add(keys: Keys, jobs: Sequence[NewJob]) -> Call[list[Stored]]:
     """Store at most 1,000 jobs: all of them, or none when Redis refuses. Answers come in the order of the jobs."""
     return ADD.call(
         _read,
@@ -75,9 +82,9 @@ def add(keys: Keys, jobs: Sequence[NewJob]) -> Call[list[AddAnswer]]:
     )
 
 
-def add_many(keys: Keys, jobs: Sequence[NewJob]) -> Steps[list[AddAnswer]]:
+def add_many(keys: Keys, jobs: Sequence[NewJob]) -> Steps[list[Stored]]:
     """Store any number of jobs, in order, at most 1,000 or about 4 MiB a call."""
-    answers: list[AddAnswer] = []
+    answers: list[Stored] = []
     start = size = 0
     for n, job in enumerate(jobs):
         size += len(job.envelope)
@@ -96,7 +103,7 @@ def check_job_type(job_type: object) -> str:
     return job_type
 
 
-def _read(raw: Any) -> list[AddAnswer]:
+def _read(raw: Any) -> list[Stored]:
     word = ADD.reply(raw).word
     if word == b"format":
         raise RedisRefused(
@@ -105,4 +112,5 @@ def _read(raw: Any) -> list[AddAnswer]:
         )
     if word == b"stale":
         raise RedisRefused("a later call of the same producer lane was carried out before: two producers share a lane")
-    return [_ANSWERS[letter] for letter in word.decode()]
+    letters, _, position = word.decode().partition(" ")
+    return [Stored(_ANSWERS[letter], position if letter == "c" else "") for letter in letters]

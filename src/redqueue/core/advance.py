@@ -11,7 +11,7 @@ from redqueue.core.steer import read_word
 
 ADVANCE: Final = load("advance")
 
-_TIMES: Final = ("delayed", "active", "completed", "failed", "cancelled", "expiring", "notes", "meta")
+_TIMES: Final = ("delayed", "active", "completed", "failed", "cancelled", "expiring", "notes", "expires", "meta")
 """Keys that hold times to which something is due; `meta` has the end of a recovery's hold."""
 
 

@@ -19,7 +19,19 @@ FIELDS: Final = load("audit_fields")
 KEYS: Final = load("audit_keys")
 FACTS: Final = load("audit_facts")
 
-_FIELD_KEYS: Final = ("leases", "tries", "notes", "cancels", "parked", "expiring", "sessions")
+_FIELD_KEYS: Final = (
+    "leases",
+    "tries",
+    "notes",
+    "cancels",
+    "parked",
+    "expires",
+    "progress",
+    "states",
+    "logged",
+    "expiring",
+    "sessions",
+)
 _BEGIN: Final = b"0"
 _ASLEEP_MS: Final = 10_000
 """An idle worker looks every 5 s by itself."""

@@ -13,6 +13,7 @@ import msgspec
 from redqueue.core.codec import Head, open_envelope
 from redqueue.core.keys import Keys
 from redqueue.core.lease import ErrorFacts
+from redqueue.core.report import Progress
 from redqueue.core.script import Call, load
 from redqueue.errors import CorruptEnvelope, InvalidArguments, InvalidOption
 from redqueue.options import State, Status, check_job_id
@@ -23,13 +24,16 @@ STATUS: Final = load("status")
 PAGE: Final = load("page")
 DATA: Final = load("data")
 STATS: Final = load("stats")
+LOGS: Final = load("logs")
 
 MOST_A_PAGE: Final = 1000
+MOST_LINES: Final = 1000
 FINISHED: Final = frozenset(("completed", "failed", "cancelled"))
 
 _STATUSES: Final[dict[State, Status]] = {"waiting": "pending", "delayed": "pending", "active": "processing"}
-_OUTCOME: Final[tuple[str, ...]] = ("result", "error", "reason", "attempt", "started", "finished", "worker")
+_OUTCOME: Final[tuple[str, ...]] = ("result", "error", "reason", "attempt", "started", "finished", "worker", "progress")
 _UNKNOWN: Final = Head("?", "", 0)
+_UNTOLD: Final = Progress(None, None)
 
 T = TypeVar("T")
 
@@ -92,6 +96,21 @@ def get_data(keys: Keys, job_id: str, type: Any = Any) -> Call[Any]:
     return DATA.call(read, keys, job_id=job_id)
 
 
+def get_logs(keys: Keys, job_id: str, start: int = 0, count: int = 100) -> Call[list[str]]:
+    """Lines that a job's runs logged, the oldest first; none for a job that isn't known."""
+
+    def read(raw: Any) -> list[str]:
+        return [line.decode("utf-8", "replace") for line in LOGS.reply(raw).lines]
+
+    return LOGS.call(
+        read,
+        keys,
+        job_id=check_job_id(job_id),
+        start=check_int("start", start, 0, 2**31),
+        count=check_int("count", count, 1, MOST_LINES),
+    )
+
+
 def get_stats(keys: Keys) -> Call[QueueStats]:
     """The queue in numbers."""
 
@@ -140,12 +159,13 @@ class _Row(NamedTuple):
     worker: bytes | None
     tried: bytes | None
     noted: bytes | None
+    told: bytes | None
     outcome: list[bytes | None] | None
 
 
 def _jobs(queue: str, reply: Any) -> list[JobStatus]:
     columns = (reply.ids, reply.heads, reply.spots, reply.claimed, reply.workers)
-    rows = zip_longest(*columns, reply.tried, reply.noted, reply.outcomes)
+    rows = zip_longest(*columns, reply.tried, reply.noted, reply.told, reply.outcomes)
     return [_status(queue, reply.state.decode(), _Row(*row)) for row in rows]
 
 
@@ -153,7 +173,8 @@ def _status(queue: str, state: State, row: _Row) -> JobStatus:
     head = read_head(row.head)
     outcome = dict(zip(_OUTCOME, row.outcome or (), strict=False))
     finished = state in FINISHED
-    error = _read_error(outcome.get("error"))
+    told = read_progress(outcome.get("progress") if finished else row.told)
+    error = read_error(outcome.get("error"))
     if error is None and head is None:
         error = ErrorFacts("CorruptEnvelope", "corrupt envelope")
     head = head or _UNKNOWN
@@ -166,7 +187,8 @@ def _status(queue: str, state: State, row: _Row) -> JobStatus:
         state=state,
         position=row.spot if state == "waiting" else None,
         attempts=_whole(outcome.get("attempt")) if finished else _whole((row.tried or b"0").split(b" ")[0]),
-        message=_message(state, row.noted, outcome),
+        progress=told.done if told.done is not None or state != "completed" else 1.0,
+        message=_message(state, row.noted, outcome, told),
         result=_read_result(outcome.get("result")),
         error=None if error is None else f"{error.type}: {error.message}",
         traceback=None if error is None else error.traceback or None,
@@ -178,11 +200,13 @@ def _status(queue: str, state: State, row: _Row) -> JobStatus:
     )
 
 
-def _message(state: State, noted: bytes | None, outcome: Mapping[Any, bytes | None]) -> str | None:
-    """Why it was cancelled, or why it waits."""
+def _message(state: State, noted: bytes | None, outcome: Mapping[Any, bytes | None], told: Progress) -> str | None:
+    """Why it was cancelled, or why it waits; else what its run told."""
     if state in FINISHED:
-        return _text(outcome.get("reason"))
-    return None if noted is None or state == "active" else _text(noted.partition(b" ")[2])
+        return _text(outcome.get("reason")) or told.message
+    if state == "active":
+        return told.message
+    return None if noted is None else _text(noted.partition(b" ")[2])
 
 
 def _whole(stored: Any) -> int:
@@ -210,13 +234,22 @@ def _read_result(stored: bytes | None) -> Any:
         return None
 
 
-def _read_error(stored: bytes | None) -> ErrorFacts | None:
+def read_error(stored: bytes | None) -> ErrorFacts | None:
+    """The error of an outcome; what can't be read is its message."""
     if stored is None:
         return None
     try:
         return msgspec.json.decode(stored, type=ErrorFacts)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ErrorFacts("Error", stored.decode("utf-8", "replace"))
+
+
+def read_progress(stored: bytes | None) -> Progress:
+    """What a run told last; nothing when what is stored can't be read."""
+    try:
+        return _UNTOLD if stored is None else msgspec.json.decode(stored, type=Progress)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _UNTOLD
 
 
 def _age_s(first: bytes | None, now_ms: int) -> float | None:

@@ -15,6 +15,10 @@ FIXED: Final = (
     "tries",
     "notes",
     "cancels",
+    "expires",
+    "progress",
+    "states",
+    "logged",
     "completed",
     "failed",
     "cancelled",
@@ -22,10 +26,11 @@ FIXED: Final = (
     "sessions",
     "meta",
     "wake",
+    "events",
 )
 """Keys that a queue has one of. Each has its line in docs/keys.md."""
 
-FAMILIES: Final = ("job", "outcome", "session", "producer")
+FAMILIES: Final = ("job", "outcome", "log", "session", "inbox", "producer")
 """Keys that a queue has many of: ``<base><family>:<member>``."""
 
 
@@ -55,6 +60,14 @@ class Keys:
     def session(self, session: str) -> str:
         """Where one start of one worker keeps what its lanes last did."""
         return f"{self.base}session:{session}"
+
+    def inbox(self, session: str) -> str:
+        """Where a session is told of jobs that it shall stop."""
+        return f"{self.base}inbox:{session}"
+
+    def log(self, job_id: str) -> str:
+        """Where the lines are that a job's runs logged."""
+        return f"{self.base}log:{job_id}"
 
     def producer(self, lane: str) -> str:
         """Where a producer's lane keeps its last answer."""

@@ -1,8 +1,10 @@
-"""A worker's calls: enter, pump (settle and claim), renew, recover, leave."""
+"""A worker's calls: enter, pump (settle and claim), renew, recover, leave; and expire, when it is known dead."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from itertools import accumulate
 from typing import Any, Final
 
@@ -10,7 +12,8 @@ import msgspec
 
 from redqueue.core.codec import FORMAT
 from redqueue.core.keys import Keys
-from redqueue.core.script import Call, load
+from redqueue.core.report import Kind
+from redqueue.core.script import Call, Steps, load
 from redqueue.errors import RedisRefused
 
 ENTER: Final = load("enter")
@@ -18,9 +21,11 @@ PUMP: Final = load("pump")
 RENEW: Final = load("renew")
 RECOVER: Final = load("recover")
 LEAVE: Final = load("leave")
+EXPIRE: Final = load("expire")
 
 MOST_A_CALL: Final = 1000
 MOST_BYTES: Final = 4 * 1024 * 1024
+MOST_RECOVERED: Final = 100
 
 
 class ErrorFacts(msgspec.Struct, frozen=True):
@@ -44,7 +49,10 @@ class Claimed(msgspec.Struct, eq=False):
     Attributes:
         failed, crashes: counted before this run.
         note, noted_ms: why the job waited, and since when.
+        saved: the last checkpoint of an earlier run, as JSON.
+        fence: greater than that of any claim before.
         fresh_until: the monotonic time until which it may be started without asking Redis again.
+        renew_until: the monotonic time after which its lease is not renewed any more: it ran out of time.
     """
 
     id: str
@@ -55,7 +63,10 @@ class Claimed(msgspec.Struct, eq=False):
     crashes: int = 0
     note: str = ""
     noted_ms: int = 0
+    saved: bytes | None = None
+    fence: int = 0
     fresh_until: float = 0.0
+    renew_until: float = math.inf
 
 
 class Settles(msgspec.Struct):
@@ -76,8 +87,10 @@ class Settles(msgspec.Struct):
         self.outcomes.append(outcome)
         self.size += len(outcome)
 
-    def take(self, most: int) -> Settles:
-        """Take the first ones away: so many, or about 4 MiB of outcomes, and at least one."""
+    def take(self, most: int, held_back: AbstractSet[Claimed] = frozenset()) -> Settles:
+        """Take the first ones away: so many, or about 4 MiB of outcomes, and at least one; not those held back."""
+        if held_back and not held_back.isdisjoint(self.runs):
+            return self._take_around(most, held_back)
         if self.size > MOST_BYTES:
             sizes = accumulate(len(outcome) for outcome in self.outcomes[:most])
             most = max(1, sum(size <= MOST_BYTES for size in sizes))
@@ -87,6 +100,27 @@ class Settles(msgspec.Struct):
         del self.runs[:most], self.verdicts[:most], self.outcomes[:most]
         return taken
 
+    def _take_around(self, most: int, held_back: AbstractSet[Claimed]) -> Settles:
+        ready, kept = Settles([], [], []), Settles([], [], [])
+        for row in zip(self.runs, self.verdicts, self.outcomes, strict=True):
+            (kept if row[0] in held_back else ready).add(*row)
+        taken = ready.take(most)
+        for row in zip(ready.runs, ready.verdicts, ready.outcomes, strict=True):
+            kept.add(*row)
+        self.runs, self.verdicts, self.outcomes, self.size = kept.runs, kept.verdicts, kept.outcomes, kept.size
+        return taken
+
+
+class Reports(msgspec.Struct, frozen=True):
+    """What running jobs tell of themselves, a column each, as the script takes them."""
+
+    runs: Sequence[Claimed] = ()
+    kinds: Sequence[Kind] = ()
+    texts: Sequence[bytes] = ()
+
+
+NO_REPORTS: Final = Reports()
+
 
 class Trip(msgspec.Struct, frozen=True):
     """The answer to a pump.
@@ -94,12 +128,14 @@ class Trip(msgspec.Struct, frozen=True):
     Attributes:
         stale: a later call of the lane was carried out before; this one changed nothing.
         words: a letter for each settle: o recorded, x ended as cancelled, l lost.
+        told: a letter for each report: o noted, l lost.
         next_due_ms: until the next delayed job, or -1.
         more: claimable jobs were left behind.
     """
 
     stale: bool
     words: str
+    told: str
     claimed: list[Claimed]
     now_ms: int
     lease_ms: int
@@ -158,14 +194,16 @@ def pump(
     n: int,
     unstarted: Sequence[Claimed],
     rule: ListRule,
+    reports: Reports = NO_REPORTS,
 ) -> Call[Trip]:
-    """Settle what a lane's jobs became, then claim up to n; together at most 1,000 ids each way."""
+    """Note what jobs tell, settle what they became, then claim up to n; at most 1,000 ids of each."""
 
     def read(raw: Any) -> Trip:
         reply = PUMP.reply(raw)
         return Trip(
             reply.state == b"stale",
             reply.words.decode(),
+            reply.told.decode(),
             _claimed(number, reply),
             reply.now,
             reply.lease,
@@ -188,6 +226,10 @@ def pump(
         completed_age=rule.completed[1],
         failed_count=rule.failed[0],
         failed_age=rule.failed[1],
+        report_ids=[run.id for run in reports.runs],
+        report_numbers=[run.number for run in reports.runs],
+        report_kinds=reports.kinds,
+        report_texts=reports.texts,
         settle_ids=[run.id for run in settles.runs],
         settle_numbers=[run.number for run in settles.runs],
         settle_verdicts=settles.verdicts,
@@ -241,9 +283,38 @@ def leave(keys: Keys, session: str, lanes: Sequence[str], runs: Sequence[Claimed
     )
 
 
+def expire(keys: Keys, session: str, lanes: Sequence[str], cursor: str) -> Call[tuple[str, int]]:
+    """Close a dead worker's session and end its leases, a page of the active jobs a call, beginning with cursor "0".
+
+    Answers the next page's cursor, "0" after the last one, and how many leases of this page were the session's. For
+    whoever saw the process end: a worker that lives would lose what it runs.
+    """
+
+    def read(raw: Any) -> tuple[str, int]:
+        reply = EXPIRE.reply(raw)
+        return reply.cursor.decode(), reply.expired
+
+    return EXPIRE.call(read, keys, session=keys.session(session), session_id=session, cursor=cursor, lanes=lanes)
+
+
+def expire_session(keys: Keys, session: str, lanes: Sequence[str], max_crashes: int) -> Steps[int]:
+    """Take back at once what a dead worker held. Answers how many jobs that were.
+
+    Cost: a round trip for each 500 active jobs of the queue, and one for each 100 that are taken back.
+    """
+    cursor, count = yield expire(keys, session, lanes, "0")
+    while cursor != "0":
+        cursor, more = yield expire(keys, session, lanes, cursor)
+        count += more
+    while (yield recover(keys, max_crashes)).count >= MOST_RECOVERED:
+        pass
+    return int(count)
+
+
 def _claimed(number: int, reply: Any) -> list[Claimed]:
     envelopes = reply.envelopes
-    jobs = [Claimed(id.decode(), number, n, envelopes[n - 1]) for n, id in enumerate(reply.ids, 1)]
+    fence = reply.fence
+    jobs = [Claimed(id.decode(), number, n, envelopes[n - 1], fence=fence) for n, id in enumerate(reply.ids, 1)]
     for job, tried in zip(jobs, reply.tried, strict=False):
         if tried is not None:
             job.failed, job.crashes = (int(part) for part in tried.split(b" ")[:2])
@@ -251,6 +322,8 @@ def _claimed(number: int, reply: Any) -> list[Claimed]:
         if noted is not None:
             since, _, note = noted.decode().partition(" ")
             job.noted_ms, job.note = int(since), note
+    for job, saved in zip(jobs, reply.saved, strict=False):
+        job.saved = saved
     if None in envelopes:  # gaps in the answer to a resend: what is not this session's any more
         return [job for job, envelope in zip(jobs, envelopes, strict=True) if envelope is not None]
     return jobs

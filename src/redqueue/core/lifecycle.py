@@ -27,8 +27,10 @@ class Move(StrEnum):
     SNOOZE = "snooze"
     RELEASE = "release"
     RECOVER = "recover"
+    CRASH = "crash"
     CRASH_TOO_OFTEN = "crash too often"
     CANCEL = "cancel"
+    EXPIRE = "expire"
     PROMOTE = "promote"
     RETRY_BY_HAND = "retry by hand"
 
@@ -40,6 +42,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Move], State]] = MappingProxyType(
         ("delayed", Move.CANCEL): "cancelled",
         ("waiting", Move.CLAIM): "active",
         ("waiting", Move.CANCEL): "cancelled",
+        ("waiting", Move.EXPIRE): "failed",
         ("active", Move.COMPLETE): "completed",
         ("active", Move.FAIL): "failed",
         ("active", Move.RETRY): "delayed",
@@ -47,6 +50,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Move], State]] = MappingProxyType(
         ("active", Move.SNOOZE): "delayed",
         ("active", Move.RELEASE): "waiting",
         ("active", Move.RECOVER): "waiting",
+        ("active", Move.CRASH): "waiting",
         ("active", Move.CRASH_TOO_OFTEN): "failed",
         ("completed", Move.RETRY_BY_HAND): "waiting",
         ("failed", Move.RETRY_BY_HAND): "waiting",
@@ -59,13 +63,16 @@ TRANSITIONS: Final[Mapping[tuple[State, Move], State]] = MappingProxyType(
 class RunRules(msgspec.Struct, frozen=True):
     """What decides a run's outcome: the job's options, else its processor's, else the worker's.
 
-    Keeps are the words of the settle script: ``-`` by the list's rule, ``0`` dropped at once, else an age in ms.
+    Keeps are the words of the settle script: ``-`` by the list's rule, ``0`` dropped at once, else an age in ms. The
+    job's own ``expires_in`` is Redis's affair; `expires_ms` is its processor's.
     """
 
     retries: int
     backoff: Backoff | Seconds | Waits
     keep_completed: str = "-"
     keep_failed: str = "-"
+    timeout_ms: int | None = None
+    expires_ms: int | None = None
 
 
 class Complete(msgspec.Struct, frozen=True):
@@ -98,7 +105,11 @@ class Release(msgspec.Struct, frozen=True):
     """The run did not take place, or was interrupted: back to its place in line."""
 
 
-Settlement: TypeAlias = Complete | Fail | RetryIn | SnoozeFor | Release
+class Crash(msgspec.Struct, frozen=True):
+    """The process of the run died under it: back to its place in line, a crash of its own."""
+
+
+Settlement: TypeAlias = Complete | Fail | RetryIn | SnoozeFor | Release | Crash
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -126,7 +137,14 @@ class Interrupted(msgspec.Struct, frozen=True):
     """What a run ended in: the worker leaves, or never started it."""
 
 
-Outcome: TypeAlias = Returned | Raised | Snoozed | Interrupted
+class Died(msgspec.Struct, frozen=True):
+    """What a run ended in: its process died. `error` is for the crash that is one too many."""
+
+    error: bytes
+    last: bool
+
+
+Outcome: TypeAlias = Returned | Raised | Snoozed | Interrupted | Died
 
 
 def decide(outcome: Outcome, *, attempt: int, rules: RunRules, draw: float) -> Settlement:
@@ -149,6 +167,8 @@ def decide(outcome: Outcome, *, attempt: int, rules: RunRules, draw: float) -> S
             return SnoozeFor(after_ms, note)
         case Interrupted():
             return Release()
+        case Died(error, last):
+            return Fail(error) if last else Crash()
         case _:
             assert_never(outcome)
 
@@ -166,5 +186,7 @@ def words_of(settlement: Settlement, *, attempt: int, rules: RunRules) -> tuple[
             return f"s {delay_ms} - {attempt}", note
         case Release():
             return f"l 0 - {attempt}", ""
+        case Crash():
+            return f"k 0 - {attempt}", ""
         case _:
             assert_never(settlement)

@@ -3,15 +3,17 @@
 --- @key waiting   zset: id by order
 --- @key delayed   zset: id by due ms
 --- @key parked    hash: id -> p<priority>, where it isn't 0
+--- @key expires   hash: id -> when it is too late to start it, ms
 --- @key meta      hash: seq, paused, format
 --- @arg number    int
 --- @arg format    text of the stored layout
 --- @keys jobs     the envelopes' keys
 --- @list ids      text
 --- @list envelopes text
---- @list places   '<priority>', with ' l' for lifo, ' d<ms>' for a delay, ' a<ms>' for a time
---- @use record order due
---- @reply word    a letter a job, or stale, format
+--- @list places   '<priority>', with ' l' for lifo, ' d<ms>' for a delay, ' a<ms>' for a time; then ' e<ms>', in which
+---                it must be started
+--- @use record order due events
+--- @reply word    a letter a job and the newest event's id, or stale, format
 local kept = recall()
 if kept then return {word = kept} end
 local facts = redis.call('HMGET', meta, 'format', 'paused')
@@ -30,21 +32,26 @@ for i, id in ipairs(ids) do
     pairs_to_set[#pairs_to_set + 1] = envelopes[i]
   end
 end
-if #fresh == 0 then return {word = remember(table.concat(letters))} end
+if #fresh == 0 then return {word = remember(table.concat(letters) .. ' ')} end
 
 -- First, so that a server out of memory refuses the whole call.
 redis.call('MSET', unpack(pairs_to_set))
 local sequence = take_sequence(#fresh)
 if sequence == 0 then redis.call('HSETNX', meta, 'format', format) end
-local line, later, parking = {}, {}, {}
-local last, priority, how, ms
+local line, later, parking, expiry, added = {}, {}, {}, {}, {}
+local last, priority, how, ms, within
 for _, i in ipairs(fresh) do
   sequence = sequence + 1
   if places[i] ~= last then
     last = places[i]
-    priority, how, ms = string.match(last, '^(%-?%d+) ?(%a?)(%d*)$')
+    priority, how, ms, within = string.match(last, '^(%-?%d+) ?([lda]?)(%d*) ?e?(%d*)$')
   end
+  added[#added + 1] = ids[i]
   local due = how == 'd' and now + ms or how == 'a' and tonumber(ms) or 0
+  if within ~= '' then
+    expiry[#expiry + 1] = ids[i]
+    expiry[#expiry + 1] = whole(math.max(now, due) + within)
+  end
   if due > now then
     later[#later + 1] = whole(due)
     later[#later + 1] = ids[i]
@@ -67,4 +74,5 @@ if #later > 0 then
   if #parking > 0 then redis.call('HSET', parked, unpack(parking)) end
   wake_if_earlier(before)
 end
-return {word = remember(table.concat(letters))}
+if #expiry > 0 then redis.call('HSET', expires, unpack(expiry)) end
+return {word = remember(table.concat(letters) .. ' ' .. happened('added', added))}

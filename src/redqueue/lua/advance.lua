@@ -1,6 +1,7 @@
 --- For tests: let time pass for one page of a key of times.
 --- @key delayed  zset: id by due ms
 --- @key notes    hash: id -> since, why it waits
+--- @key expires  hash: id -> when it is too late to start it, ms
 --- @key meta     hash: hold
 --- @arg wanted   text: the key's name
 --- @arg cursor   text: '0' begins
@@ -23,11 +24,12 @@ local function move_scores(zset)
   return #page == 2000 and whole(cursor + 1000) or '0'
 end
 
-local function move_notes()
-  local page = redis.call('HSCAN', notes, cursor, 'COUNT', 500)
+-- Values that begin with a time.
+local function move_values(hash)
+  local page = redis.call('HSCAN', hash, cursor, 'COUNT', 500)
   for i = 1, #page[2], 2 do
-    local since, why = string.match(page[2][i + 1], '^(%d+) (.*)$')
-    if since then redis.call('HSET', notes, page[2][i], whole(math.max(since - ms, 0)) .. ' ' .. why) end
+    local time, rest = string.match(page[2][i + 1], '^(%d+)(.*)$')
+    if time then redis.call('HSET', hash, page[2][i], whole(math.max(time - ms, 0)) .. rest) end
   end
   return page[1]
 end
@@ -38,7 +40,8 @@ local function move_hold()
   return '0'
 end
 
-if wanted == 'notes' then return {word = remember(move_notes())} end
+if wanted == 'notes' then return {word = remember(move_values(notes))} end
+if wanted == 'expires' then return {word = remember(move_values(expires))} end
 if wanted == 'meta' then return {word = remember(move_hold())} end
 local next_cursor = move_scores(wanted == 'expiring' and expiring or PLACES[wanted])
 -- Idle workers sleep until what was the earliest.

@@ -4,13 +4,18 @@
 --- @key notes    hash: id -> since, why it waits
 --- @key cancels  hash: id -> reason
 --- @key parked   hash: id -> priority or order of a delayed job
+--- @key expires  hash: id -> when it is too late to start it, ms
+--- @key progress hash: id -> what its run told of it
+--- @key states   hash: id -> its last checkpoint
+--- @key logged   hash: id -> lines that were logged
 --- @key sessions zset: session -> last seen ms
 --- @family session
 --- @arg wanted   text: the key's name
 --- @arg most_priority int
 --- @arg max_crashes int
 --- @use findings order
-local HASHES = {leases = leases, tries = tries, notes = notes, cancels = cancels, parked = parked}
+local HASHES = {leases = leases, tries = tries, notes = notes, cancels = cancels, parked = parked,
+                expires = expires, progress = progress, states = states, logged = logged}
 local ZSETS = {expiring = expiring, sessions = sessions}
 local checks = {}
 local scores = {}
@@ -49,6 +54,23 @@ function checks.parked(i, text)
   local priority = kind == 'o' and priority_of(value) or tonumber(value)
   if not priority or math.abs(priority) > most_priority then return 'it is neither a priority nor an order' end
   return not scores.delayed[i] and 'its job is not delayed'
+end
+
+function checks.expires(i, text)
+  if not string.match(text, '^%d+$') then return 'it is no time' end
+  return is_finished(i) and 'its job is not waiting, delayed or active'
+end
+
+function checks.progress(i)
+  return is_finished(i) and 'its job is not waiting, delayed or active'
+end
+
+checks.states = checks.progress
+
+function checks.logged(i, text)
+  if not string.match(text, '^%d+$') then return 'it is no number of lines' end
+  local listed = scores.completed[i] or scores.failed[i] or scores.cancelled[i]
+  return is_finished(i) and not listed and 'its job is in no place'
 end
 
 function checks.expiring(i)

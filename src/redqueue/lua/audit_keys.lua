@@ -1,5 +1,6 @@
 --- Audit the keys of a queue: each has a known shape, lives as long as it should, and belongs to something.
 --- @key tries    hash: id -> failures, crashes, recoveries
+--- @key logged   hash: id -> lines that were logged
 --- @family job
 --- @list known   names of the fixed keys
 --- @use findings
@@ -39,7 +40,9 @@ for i, name in ipairs(names) do
       if lives then report('key', name, 'it expires, and its job does not') end
     elseif kind == 'outcome' then
       check_outcome(name, id, lives, finished, live)
-    elseif kind == 'session' or kind == 'producer' then
+    elseif kind == 'log' then
+      if redis.call('HEXISTS', logged, id) == 0 then report('key', name, 'nothing says that its job logged') end
+    elseif kind == 'session' or kind == 'inbox' or kind == 'producer' then
       if not lives then report('key', name, 'it never expires') end
     elseif kind == 'fixed' then
       if lives then report('key', name, 'it expires') end

@@ -3,12 +3,14 @@
 --- @key parked   hash: id -> priority or order of a delayed job
 --- @key cancels  hash: id -> reason, of active jobs
 --- @key tries    hash: id -> failures, crashes, recoveries
+--- @key leases   hash: id -> lease
 --- @key meta     hash: keep, totals
 --- @family job
+--- @family inbox
 --- @family outcome
 --- @arg job_id   text
 --- @arg reason   text
---- @use record place room order tries forget retention
+--- @use record place room order tries end_unsettled
 --- @reply word   cancelled, requested, finished, missing; stale
 local kept = recall()
 if kept then return {word = kept} end
@@ -18,6 +20,13 @@ if not state or redis.call('EXISTS', job .. job_id) == 0 then return {word = rem
 if FINISHED[state] then return {word = remember('finished')} end
 if state == 'active' then
   redis.call('HSETNX', cancels, job_id, reason)
+  local holder = string.match(redis.call('HGET', leases, job_id) or '', '^(%S+):%d+ ')
+  if holder then
+    -- Told at once; what is lost on the way, its next renewal tells.
+    redis.call('RPUSH', inbox .. holder, job_id)
+    redis.call('LTRIM', inbox .. holder, -1000, -1)
+    redis.call('EXPIRE', inbox .. holder, 3600)
+  end
   return {word = remember('requested')}
 end
 
@@ -32,11 +41,6 @@ local rule = redis.call('HGET', meta, 'keep') or '10 -1 50 -1'
 local count, age = string.match(rule, '(%S+) (%S+)$')
 
 redis.call('ZREM', PLACES[state], job_id)
-forget({job_id})
-redis.call('UNLINK', outcome .. job_id)
-redis.call('HSET', outcome .. job_id, 'reason', reason, 'attempt', whole(failed_runs), 'priority', whole(priority),
-           'finished', whole(now))
-redis.call('HINCRBY', meta, 'cancelled', 1)
-list_finished(cancelled, job_id, '-')
+end_unsettled(cancelled, 'cancelled', job_id, order_of(priority, 0), 'reason', reason, whole(failed_runs))
 trim(cancelled, tonumber(count), tonumber(age))
 return {word = remember('cancelled')}

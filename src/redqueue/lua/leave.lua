@@ -1,6 +1,6 @@
 --- A worker leaves: no late copy of its calls may be carried out, and what it still holds goes back to its place, or
 --- ends when it was cancelled.
---- @key session  hash: <lane> -> number words|ids
+--- @key session  hash: <lane> -> number words reports fence|ids
 --- @key sessions zset: session -> last seen ms
 --- @key active   zset: id -> lease deadline
 --- @key leases   hash: id -> lease
@@ -37,7 +37,7 @@ for _, one in ipairs(stopped) do
   end_unsettled(cancelled, 'cancelled', one.id, one.order, 'reason', one.reason, failed_runs)
 end
 -- 2^53: no number is higher.
-for _, lane in ipairs(lanes) do redis.call('HSET', session, lane, '9007199254740992 |') end
+for _, lane in ipairs(lanes) do redis.call('HSET', session, lane, '9007199254740992   0|') end
 redis.call('HDEL', session, 'u')
 redis.call('HSET', session, 'left', '1')
 redis.call('EXPIRE', session, 600)

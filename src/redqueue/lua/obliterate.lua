@@ -19,5 +19,5 @@ end
 if left < 1000 then return {word = remember(whole(1000 - left))} end
 -- Sessions and producers keep their own keys until they end: without them a late copy of a call would be carried out.
 redis.call('UNLINK', waiting, active, delayed, completed, failed, cancelled, expiring, leases, tries, notes, cancels,
-           parked, sessions, meta, wake)
+           parked, expires, progress, states, logged, sessions, meta, wake, events)
 return {word = remember('gone')}

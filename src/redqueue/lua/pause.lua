@@ -1,7 +1,7 @@
 --- Stop claiming, or go on. What runs is not touched.
 --- @key meta     hash: paused
 --- @arg paused   int: 1 pauses, 0 resumes
---- @use record room wake
+--- @use record room wake events
 --- @reply word   done; stale
 local kept = recall()
 if kept then return {word = kept} end
@@ -12,4 +12,5 @@ else
   redis.call('HDEL', meta, 'paused')
   wake_idle()
 end
+tell({paused == 1 and 'paused' or 'resumed', ''}, 0)
 return {word = remember('done')}

@@ -2,13 +2,14 @@
 --- @key active   zset: id -> lease deadline; 0 when its holder is known dead
 --- @key leases   hash: id -> lease
 --- @key cancels  hash: id -> reason
+--- @key expires  hash: id -> when it is too late to start it, ms
 --- @key meta     hash: keep, totals
 --- @family job
 --- @family outcome
 --- @family session
 --- @arg max_crashes int
 --- @arg error    text: JSON of the error of a job that crashed too often
---- @use touch end_unsettled lease tries sentinels room wake
+--- @use touch end_unsettled lease tries sentinels room wake events
 --- @reply count  taken back or ended; 100: call again at once
 --- @reply hold   ms for which recovery still holds
 --- @reply crashed ids that crashed too often
@@ -43,7 +44,7 @@ local function started(lease_text)
   return not string.find(unstarted[holder], ' ' .. number .. ':' .. position .. ' ', 1, true)
 end
 
-local crashed, missing = {}, {}
+local crashed, missing, back, details = {}, {}, {}, {}
 for i, id in ipairs(ids) do
   local order
   if found[i] then order = lease_parts(found[i]) end
@@ -58,6 +59,8 @@ for i, id in ipairs(ids) do
       end_unsettled(failed, 'failed', id, order or order_of(0, 0), 'error', error, failed_runs)
       crashed[#crashed + 1] = id
     else
+      back[#back + 1], details[id] = id, crash and 'crashed' or nil
+      if crash then redis.call('HDEL', expires, id) end
       set_tries(id, failed_runs, crashes + (crash and 1 or 0), recoveries + 1)
       -- An active job without a lease is nobody's; it joins the end.
       redis.call('ZADD', waiting, order or order_of(0, take_sequence(1) + 1), id)
@@ -69,5 +72,6 @@ if #missing > 0 then
   forget(missing)
   unlink(missing)
 end
+happened('recovered', back, details)
 wake_idle()
 return {count = #ids, hold = held, crashed = crashed}

@@ -45,7 +45,8 @@ def resolve(
     refuse_bombs(GENERIC_TASK, raw)
     head: GenericTaskHead = _decode_head(raw)
     binding = _binding(registry, head, builtins)
-    return Prepared(binding, *binding.decode(bytes(head.parameters))), head
+    parameters = bytes(head.parameters)
+    return Prepared(binding, *binding.decode(parameters), parameters), head
 
 
 _decode_head = decoder_of(GENERIC_TASK, GenericTaskHead)

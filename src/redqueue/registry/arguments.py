@@ -1,7 +1,7 @@
 """A function's signature becomes what decodes its arguments: compiled once, when a worker starts.
 
-A job can set only what the signature names. What the worker fills (`INJECTED`, a `JobContext`) is no argument: a job
-that names it is refused as it would be for any unknown name.
+A job can set only what the signature names. What the worker fills (`INJECTED`: a `JobContext`, a resource) is no
+argument: a job that names it is refused as it would be for any unknown name.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from redqueue.registry.decoding import decoder_of
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], Mapping[str, Any]]
 DecodeArguments: TypeAlias = Callable[[bytes], Arguments]
-ContextAs: TypeAlias = str | int | None
-"""How the context is handed over: by this name, at this position, or not at all."""
 
 NO_KEYWORDS: Final[Mapping[str, Any]] = {}
 _EMPTY: Final = inspect.Parameter.empty
@@ -31,11 +29,18 @@ _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYW
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
+class Injection(NamedTuple):
+    """One parameter that the worker fills: by this name or at this position, with `JobContext` or a resource's type."""
+
+    at: str | int
+    kind: Any
+
+
 class Plan(NamedTuple):
-    """How a job's JSON becomes a call."""
+    """How a job's JSON becomes a call. Each injection's position counts those before it."""
 
     decode: DecodeArguments
-    context_as: ContextAs
+    injections: tuple[Injection, ...]
 
 
 class _Argument(NamedTuple):
@@ -129,37 +134,39 @@ def innermost(function: Any) -> Any:
             return function
 
 
-def plan_data(name: str, annotation: Any, context_as: ContextAs) -> Plan:
+def plan_data(name: str, annotation: Any, injections: Sequence[Injection]) -> Plan:
     """The call of a processor: its data first."""
     typed = decoder_of(name, annotation)
 
     def decode(raw: bytes) -> Arguments:
         return (typed(raw),), NO_KEYWORDS
 
-    return Plan(decode, context_as)
+    return Plan(decode, tuple(injections))
 
 
 def plan_processor(name: str, function: Callable[..., object]) -> Plan:
-    """Data, then a context if it takes one (the second parameter, or one annotated `JobContext`), then nothing.
+    """Data, then a context if it takes one (the second parameter, or one annotated `JobContext`), then resources.
 
     Raises:
         RegistrationError: a parameter that nothing would fill, or an annotation that can't be used.
     """
     data = data_parameter(function)
-    context_as: ContextAs = None
+    injections: list[Injection] = []
     for place, parameter in enumerate(parameters_of(function)[1:], 1):
         annotation = annotation_of(function, parameter)
         unnamed = place == 1 and parameter.kind in _POSITIONAL and parameter.default is _EMPTY and annotation is Any
-        if unnamed or _is_injected(function, parameter, annotation):
-            context_as = _only_one(function, context_as, parameter, place)
+        kind = JobContext if unnamed else _injected_kind(function, parameter, annotation)
+        if kind is not None:
+            injection = _injection(function, injections, parameter, place, kind)
             if place > 1 and parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
-                context_as = parameter.name  # what stands between keeps its default
+                injection = Injection(parameter.name, kind)  # what stands between keeps its default
+            injections.append(injection)
         elif parameter.default is _EMPTY or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise RegistrationError(
                 f"{described(function)}: nothing fills {parameter.name!r}; "
-                "a processor takes (data, context: JobContext)"
+                "a processor takes (data, context: JobContext), and resources with the default INJECTED"
             )
-    return plan_data(name, annotation_of(function, data), context_as)
+    return plan_data(name, annotation_of(function, data), injections)
 
 
 def plan_call(name: str, function: Callable[..., object]) -> Plan:
@@ -169,32 +176,57 @@ def plan_call(name: str, function: Callable[..., object]) -> Plan:
     """
     by_position: list[_Argument] = []
     by_name_only: list[_Argument] = []
-    context_as: ContextAs = None
+    injections: list[Injection] = []
     for place, parameter in enumerate(parameters_of(function)):
         annotation = annotation_of(function, parameter)
-        if _is_injected(function, parameter, annotation):
-            context_as = _only_one(function, context_as, parameter, place)
+        kind = _injected_kind(function, parameter, annotation)
+        if kind is not None:
+            injections.append(_injection(function, injections, parameter, place, kind))
             continue
         argument = _Argument(parameter.name, annotation, parameter.default)
         (by_position if parameter.kind in _POSITIONAL else by_name_only).append(argument)
-    return Plan(
-        _either(name, _positional(name, by_position, by_name_only), _named(name, by_position, by_name_only)), context_as
-    )
+    decode = _either(name, _positional(name, by_position, by_name_only), _named(name, by_position, by_name_only))
+    return Plan(decode, tuple(injections))
 
 
-def _is_injected(function: Callable[..., object], parameter: inspect.Parameter, annotation: Any) -> bool:
+def bare(annotation: Any) -> Any:
+    """What an annotation is about: without ``Annotated`` and ``None``."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return bare(parts[0])
+    if origin in (typing.Union, types.UnionType):
+        some = [part for part in parts if part is not type(None)]
+        return bare(some[0]) if len(some) == 1 else annotation
+    return annotation
+
+
+def shown_type(kind: Any) -> str:
+    """A type, for a message to the author of the code that names it."""
+    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else repr(kind)
+
+
+def parameter_at(function: Callable[..., object], injection: Injection) -> str:
+    """The name of the parameter that it fills."""
+    return injection.at if isinstance(injection.at, str) else parameters_of(function)[injection.at].name
+
+
+def _injected_kind(function: Callable[..., object], parameter: inspect.Parameter, annotation: Any) -> Any:
+    """What the worker puts there; None: nothing, it is an argument."""
     if _names_context(annotation):
-        return True
+        return JobContext
     if parameter.default is not INJECTED:
-        return False
-    if annotation is Any:
+        return None
+    if bare(annotation) is Any:
         raise RegistrationError(
-            f"{described(function)}: annotate {parameter.name!r}, so that it is known what to inject: JobContext"
+            f"{described(function)}: annotate {parameter.name!r}, so that it is known what to inject: JobContext, or "
+            "the type of a resource"
         )
-    raise RegistrationError(
-        f"{described(function)}: {parameter.name!r} can't be injected: resources are not available in this release, "
-        "only JobContext is"
-    )
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise RegistrationError(
+            f"{described(function)}: {parameter.name!r} can't be given by name, so no resource can be injected: "
+            "move it behind the '/'"
+        )
+    return bare(annotation)
 
 
 def _names_context(annotation: Any) -> bool:
@@ -203,10 +235,12 @@ def _names_context(annotation: Any) -> bool:
     return annotation is JobContext
 
 
-def _only_one(function: object, before: ContextAs, parameter: inspect.Parameter, place: int) -> str | int:
-    if before is not None:
+def _injection(
+    function: object, before: Sequence[Injection], parameter: inspect.Parameter, place: int, kind: Any
+) -> Injection:
+    if kind is JobContext and any(one.kind is JobContext for one in before):
         raise RegistrationError(f"{described(function)} takes the context twice; {parameter.name!r} is one too many")
-    return place if parameter.kind in _POSITIONAL else parameter.name
+    return Injection(place if parameter.kind in _POSITIONAL else parameter.name, kind)
 
 
 def _either(name: str, positional: DecodeArguments, named: DecodeArguments) -> DecodeArguments:

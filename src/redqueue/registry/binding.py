@@ -8,28 +8,31 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import CoroutineType, MappingProxyType, MethodType
-from typing import Any, Concatenate, Final, NamedTuple, TypeAlias
+from typing import Any, Concatenate, Final, Literal, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import msgspec
 
-from redqueue.context import JobContext
+from redqueue.context import INJECTED, JobContext
 from redqueue.errors import InvalidOption, NotRegistered, RegistrationError
 from redqueue.options import ProcessorOptions, check_known, check_run_options
 from redqueue.registry.arguments import (
-    ContextAs,
     DecodeArguments,
+    Injection,
     check_function,
     data_parameter,
     described,
+    parameters_of,
     plan_call,
     plan_data,
     plan_processor,
+    shown_type,
 )
 from redqueue.registry.decoding import refuse_bombs
 from redqueue.registry.parts import Joined, OnFailed, ProcessorParts, has_parts, join, parts_annotation
 
 Processor: TypeAlias = Callable[Concatenate[Any, ...], object] | ProcessorParts
+NO_RESOURCES: Final[Mapping[Any, object]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +40,31 @@ class Binding:
     """What runs the jobs of one name.
 
     Attributes:
+        key: no other binding of the registry has it: ``processor sms``, ``service Name.method``, ``task name``.
         name: for messages: ``BusinessFinderService.search_businesses``, ``send_sms``.
         function: bound at registration; never looked up again.
         is_coroutine: whether calling it gives a coroutine; else it belongs in a thread.
         options: checked `ProcessorOptions`, without those that are None.
         decode: the job's JSON, already found harmless, to positional and keyword arguments.
-        context_as: how `Prepared.call` hands the context over.
+        injections: what `Prepared.call` hands over beside the job's own arguments.
         on_failed: of a processor with parts, else None; `Prepared.failed` calls it.
     """
 
+    key: str
     name: str
     function: Callable[..., object]
     is_coroutine: bool
     options: Mapping[str, Any]
     decode: DecodeArguments
-    context_as: ContextAs
+    injections: tuple[Injection, ...]
     on_failed: OnFailed | None = None
+
+    @property
+    def execution(self) -> Literal["loop", "thread", "process"]:
+        """Where it runs."""
+        if self.options.get("execution") == "process":
+            return "process"
+        return "loop" if self.is_coroutine else "thread"
 
     def prepare(self, raw: bytes | msgspec.Raw) -> Prepared:
         """Decode and check one job's data; its function is not entered.
@@ -63,24 +75,34 @@ class Binding:
         raw = bytes(raw)
         refuse_bombs(self.name, raw)
         args, kwargs = self.decode(raw)
-        return Prepared(self, args, kwargs)
+        return Prepared(self, args, kwargs, raw)
 
 
 class Prepared(msgspec.Struct, frozen=True, eq=False):
-    """One run, ready to go. A struct, as one is made for every job and no other class is made as fast."""
+    """One run, ready to go. A struct, as one is made for every job and no other class is made as fast.
+
+    Attributes:
+        raw: the JSON that was decoded, for a child process to decode again.
+    """
 
     binding: Binding
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    raw: bytes
 
-    def call(self, context: JobContext) -> object:
-        """Enter the function: a coroutine from an async one, to be awaited, else its value."""
+    def call(self, context: JobContext, resources: Mapping[Any, object] = NO_RESOURCES) -> object:
+        """Enter the function: a coroutine from an async one, to be awaited, else its value.
+
+        Raises:
+            RegistrationError: it takes a resource that isn't among these; it was not entered.
+        """
         binding, args, kwargs = self.binding, self.args, self.kwargs
-        place = binding.context_as
-        if isinstance(place, int):
-            args = (*args[:place], context, *args[place:])
-        elif place is not None:
-            kwargs = {**kwargs, place: context}
+        for at, kind in binding.injections:
+            value = context if kind is JobContext else _resource(binding, resources, kind)
+            if isinstance(at, int):
+                args = (*args[:at], value, *args[at:])
+            else:
+                kwargs = {**kwargs, at: value}
         result = binding.function(*args, **kwargs)
         if isinstance(result, CoroutineType) and not binding.is_coroutine:
             result.close()
@@ -91,6 +113,28 @@ class Prepared(msgspec.Struct, frozen=True, eq=False):
         """Tell a processor with parts that its job failed for good; a coroutine when the binding is one, else None."""
         on_failed = self.binding.on_failed
         return None if on_failed is None else on_failed(self.args[0], error, context)
+
+
+def _resource(binding: Binding, resources: Mapping[Any, object], kind: Any) -> object:
+    try:
+        return resources[kind]
+    except KeyError:
+        raise RegistrationError(f"{binding.name} takes the resource {shown_type(kind)}, which isn't open") from None
+
+
+class Portable(NamedTuple):
+    """A binding on its way to a child process: what `bind_portable` compiles again there.
+
+    Attributes:
+        name: the binding's, for messages.
+        target: the function, bound method or processor object.
+    """
+
+    kind: Literal["processor", "call"]
+    name: str
+    target: object
+    retry_on: tuple[type[Exception], ...] | None
+    give_up_on: tuple[type[Exception], ...]
 
 
 class Entry(NamedTuple):
@@ -118,10 +162,8 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     given = {name: value for name, value in options.items() if value is not None}
     check_run_options(given)
     execution = given.get("execution", "auto")
-    if execution == "process":
-        raise InvalidOption("execution", "execution='process' is not available in this release; use 'thread' or 'auto'")
-    if execution not in ("auto", "thread"):
-        raise InvalidOption("execution", f"execution must be 'auto' or 'thread', not {execution!r}")
+    if execution not in ("auto", "thread", "process"):
+        raise InvalidOption("execution", f"execution must be 'auto', 'thread' or 'process', not {execution!r}")
     for option in ("retry_on", "give_up_on"):
         _check_exceptions(option, given.get(option, ()))
     return MappingProxyType(given)
@@ -148,6 +190,7 @@ def check_processor(processor: Processor, options: Mapping[str, Any]) -> Process
     if has_parts(processor):
         joined = join(processor)
         _check_execution(processor, options, is_async(joined.run))
+        _refuse_resources(processor)
         return ProcessorEntry(processor, options, joined)
     if not callable(processor):
         raise RegistrationError(f"{processor!r} is neither a function nor a BaseProcessor")
@@ -155,17 +198,17 @@ def check_processor(processor: Processor, options: Mapping[str, Any]) -> Process
     return ProcessorEntry(processor, options, None)
 
 
-def bind_call(name: str, entry: Entry) -> Binding:
+def bind_call(key: str, name: str, entry: Entry) -> Binding:
     """Compile a service method or task.
 
     Raises:
         RegistrationError: an annotation that can't be resolved or decoded into.
     """
-    decode, context_as = plan_call(name, entry.function)
-    return Binding(name, entry.function, is_async(entry.function), entry.options, decode, context_as)
+    decode, injections = plan_call(name, entry.function)
+    return Binding(key, name, entry.function, is_async(entry.function), entry.options, decode, injections)
 
 
-def bind_processor(entry: ProcessorEntry) -> Binding:
+def bind_processor(key: str, entry: ProcessorEntry) -> Binding:
     """Compile a processor.
 
     Raises:
@@ -175,11 +218,54 @@ def bind_processor(entry: ProcessorEntry) -> Binding:
     name = getattr(processor, "__name__", type(processor).__name__)
     if joined is None:
         assert callable(processor)
-        decode, context_as = plan_processor(name, processor)
-        return Binding(name, processor, is_async(processor), options, decode, context_as)
+        decode, injections = plan_processor(name, processor)
+        return Binding(key, name, processor, is_async(processor), options, decode, injections)
     assert has_parts(processor)
-    decode, context_as = plan_data(name, parts_annotation(processor), 1)
-    return Binding(name, joined.run, is_async(joined.run), options, decode, context_as, joined.on_failed)
+    decode, injections = plan_data(name, parts_annotation(processor), [Injection(1, JobContext)])
+    return Binding(key, name, joined.run, is_async(joined.run), options, decode, injections, joined.on_failed)
+
+
+def portable_of(binding: Binding, target: object) -> Portable:
+    """What a child process needs to run the jobs of a binding.
+
+    Args:
+        target: what was registered, which is the binding's function unless it is a processor with parts.
+    Raises:
+        RegistrationError: it can't be sent to another process.
+    """
+    kind: Literal["processor", "call"] = "processor" if binding.key.startswith("processor ") else "call"
+    options = binding.options
+    portable = Portable(kind, binding.name, target, options.get("retry_on"), options.get("give_up_on", ()))
+    check_sendable(described(target), target)
+    check_sendable(f"an exception class of {described(target)}", portable)
+    return portable
+
+
+def check_sendable(what: str, thing: object) -> None:
+    """Raise RegistrationError when a child process can't be sent this."""
+    from multiprocessing.reduction import ForkingPickler  # only here: producers register, and start no process
+
+    try:
+        ForkingPickler.dumps(thing)
+    except Exception as error:
+        raise RegistrationError(
+            f"{what} can't be sent to a child process ({type(error).__name__}: {error}): define it at module level, "
+            "and let an object open connections, locks and files where it works, not before"
+        ) from error
+
+
+def bind_portable(portable: Portable) -> Binding:
+    """Compile it again, in a child process, where its name is also its key.
+
+    Raises:
+        RegistrationError: as `bind_call` and `bind_processor`.
+    """
+    kind, name, target, retry_on, give_up_on = portable
+    options = check_options({"execution": "process", "retry_on": retry_on, "give_up_on": give_up_on})
+    processor: Any = target
+    if kind == "processor":
+        return bind_processor(name, check_processor(processor, options))
+    return bind_call(name, name, check_entry(processor, options))
 
 
 def remember_job_type(processor: Processor, job_type: str) -> None:
@@ -220,6 +306,15 @@ def _own(function: object) -> object:
 def _check_execution(function: object, options: Mapping[str, Any], asynchronous: bool) -> None:
     if asynchronous and options.get("execution") == "thread":
         raise InvalidOption("execution", f"{described(function)} is async, so execution='thread' contradicts it")
+
+
+def _refuse_resources(parts: ProcessorParts) -> None:
+    for parameter in parameters_of(parts.process)[2:]:
+        if parameter.default is INJECTED:
+            raise RegistrationError(
+                f"{described(parts)}.process: nothing is injected into a processor object, so nothing fills "
+                f"{parameter.name!r}: let the object hold what it needs"
+            )
 
 
 def _check_exceptions(option: str, value: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType, MethodType
@@ -15,9 +15,20 @@ from redqueue.defaults import GENERIC_TASK
 from redqueue.errors import NotRegistered, RegistrationError, UnknownJobType
 from redqueue.options import ProcessorOptions, check_queue_name
 from redqueue.registry.arguments import annotation_of, data_parameter, described
+from redqueue.registry.around import (
+    AroundRun,
+    BeforeAdd,
+    HookKind,
+    Hooks,
+    check_hook,
+    check_kind,
+    check_middleware,
+    check_where,
+)
 from redqueue.registry.binding import (
     Binding,
     Entry,
+    Portable,
     Processor,
     ProcessorEntry,
     bind_call,
@@ -25,10 +36,12 @@ from redqueue.registry.binding import (
     check_entry,
     check_options,
     check_processor,
+    portable_of,
     remember_job_type,
 )
 from redqueue.registry.methods import Service, marked_functions, named_methods
 from redqueue.registry.names import check_name, quoted
+from redqueue.registry.resources import Resource, bind_resources, check_injections, check_resource
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., object])
@@ -40,6 +53,8 @@ Name: TypeAlias = tuple[Literal["service"], str, str] | tuple[Literal["task"], s
 class _Bindings:
     """All that is bound: made once, never changed, so threads may read it."""
 
+    resources: tuple[Resource, ...]
+    portables: Mapping[str, Portable]
     processors: Mapping[str, Binding]
     services: Mapping[str, Mapping[str, Binding]]
     tasks: Mapping[str, Binding]
@@ -60,6 +75,10 @@ class ServiceRegistry:
         self._services: dict[str, Service] = {}
         self._tasks: dict[str, Entry] = {}
         self._processors: dict[str, ProcessorEntry] = {}
+        self._resources: list[Callable[..., Any]] = []
+        self._hooks: dict[HookKind, list[Callable[..., object]]] = {}
+        self.around_run: tuple[AroundRun, ...] = ()
+        self.before_add: tuple[BeforeAdd, ...] = ()
         self._bindings: _Bindings | None = None
         self._checking = False
         self._names: Mapping[_Identity, frozenset[Name]] | None = None
@@ -71,6 +90,11 @@ class ServiceRegistry:
             if ServiceRegistry._instance is None:
                 ServiceRegistry._instance = ServiceRegistry()
             return ServiceRegistry._instance
+
+    @classmethod
+    def instance_if_any(cls) -> ServiceRegistry | None:
+        """The same, unless nobody has asked for it yet."""
+        return ServiceRegistry._instance
 
     def register_service(
         self,
@@ -184,6 +208,73 @@ class ServiceRegistry:
 
         return register
 
+    def resource(self, function: Callable[..., AsyncIterator[Any] | Iterator[Any]], /) -> Callable[..., Any]:
+        """Let the generator open what jobs need: once a worker, closed when it leaves.
+
+        It is injected, by the type that it yields, into parameters whose default is `INJECTED`; once a child process.
+
+        Raises:
+            RegistrationError: it takes parameters, or is no generator function.
+        """
+        check_resource(function)
+        with self._registering():
+            self._resources.append(function)
+        return function
+
+    def middleware(self, where: Literal["run", "add"]) -> Callable[[F], F]:
+        """Put the function around each run, or before each add; the first one registered is outermost.
+
+        Of "run" it is ``async def around(job, go_on)``: it gets the job's `JobContext`, awaits ``go_on()`` and returns
+        the job's result. Of "add" it is a plain function that gets a `JobToAdd` and returns it, or another one.
+
+        Raises:
+            InvalidOption, RegistrationError: what is wrong with either.
+        """
+        check_where(where)
+
+        def register(function: F) -> F:
+            check_middleware(where, function)
+            put: Any = function
+            with self._registering():
+                if where == "run":
+                    self.around_run = (*self.around_run, put)
+                else:
+                    self.before_add = (*self.before_add, put)
+            return function
+
+        return register
+
+    def hook(self, kind: Literal["start", "stop", "attempt_end", "error", "lease_lost"]) -> Callable[[F], F]:
+        """Tell the function, plain or async, what happens in workers; it gets one frozen fact.
+
+        Facts: `WorkerStarted`, `WorkerStopped`, `AttemptEnded`, `WorkerError`, `LeaseGone`. Plain hooks run on the
+        event loop, so they must be quick. What a hook raises is logged.
+
+        Raises:
+            InvalidOption, RegistrationError: what is wrong with either.
+        """
+        check_kind(kind)
+
+        def register(function: F) -> F:
+            check_hook(function)
+            with self._registering():
+                self._hooks.setdefault(kind, []).append(function)
+            return function
+
+        return register
+
+    def resources(self) -> tuple[Resource, ...]:
+        """What is to be opened, in order of registration."""
+        return self._checked().resources
+
+    def hooks(self) -> Hooks:
+        """The hooks of one worker."""
+        return Hooks(self._hooks)
+
+    def process_entries(self) -> Mapping[str, Portable]:
+        """What child processes run, by the key of its binding."""
+        return self._checked().portables
+
     def get_registered_services(self) -> list[str]:
         """Their names, sorted."""
         return sorted(self._services)
@@ -283,16 +374,30 @@ class ServiceRegistry:
             self._checking, self._names = False, None
 
     def _bind(self) -> _Bindings:
-        return _Bindings(
-            processors={job_type: bind_processor(entry) for job_type, entry in self._processors.items()},
-            services={
-                name: MappingProxyType(
-                    {method: bind_call(f"{name}.{method}", entry) for method, entry in service.methods.items()}
-                )
-                for name, service in self._services.items()
-            },
-            tasks=MappingProxyType({name: bind_call(name, entry) for name, entry in self._tasks.items()}),
-        )
+        resources = bind_resources(self._resources)
+        portables: dict[str, Portable] = {}
+
+        def checked(binding: Binding, target: object) -> Binding:
+            check_injections(binding, {one.kind: one for one in resources})
+            if binding.execution == "process":
+                portables[binding.key] = portable_of(binding, target)
+            return binding
+
+        processors = {
+            job_type: checked(bind_processor(f"processor {job_type}", entry), entry.processor)
+            for job_type, entry in self._processors.items()
+        }
+        services = {
+            name: MappingProxyType(
+                {
+                    method: checked(bind_call(f"service {name}.{method}", f"{name}.{method}", entry), entry.function)
+                    for method, entry in service.methods.items()
+                }
+            )
+            for name, service in self._services.items()
+        }
+        tasks = {t: checked(bind_call(f"task {t}", t, entry), entry.function) for t, entry in self._tasks.items()}
+        return _Bindings(resources, MappingProxyType(portables), processors, services, MappingProxyType(tasks))
 
     def _checked(self) -> _Bindings:
         if self._bindings is None:

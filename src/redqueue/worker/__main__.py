@@ -2,7 +2,9 @@
 
 Every option is also a variable, REDQUEUE_ and its name; the option wins. Exit codes: 0 stopped or, in a burst, done;
 1 an error of redqueue's own; 2 the command line, a setting or the registry can't work; 3 Redis refuses (credentials,
-permissions, format); 4 with --check, Redis is not reached.
+permissions, format); 4 with --check, Redis is not reached; 5 too many threads or tasks were stuck, so that a fresh
+process is better. With --processes a supervisor starts workers of the same options and ends with 0, or with the 2 or 3
+of a worker.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from pathlib import Path
 from typing import Final
 
 from redqueue.defaults import DEFAULT_GRACE, DEFAULT_LEASE, DEFAULT_PREFIX, DEFAULT_UNKNOWN_GRACE
-from redqueue.errors import BadInput, ConfigurationError, RedisRefused, RedisUnavailable, RegistrationError
+from redqueue.errors import BadInput, ConfigurationError, RedisRefused, RedisUnavailable, RegistrationError, WorkerStuck
 from redqueue.registry.registry import ServiceRegistry
+from redqueue.units import check_int, to_ms
 from redqueue.worker.logs import set_up_logging
+from redqueue.worker.supervised import Line
+from redqueue.worker.supervisor import Supervisor
 from redqueue.worker.worker import Worker
 
 OK: Final = 0
@@ -29,6 +34,9 @@ BROKEN: Final = 1
 USAGE: Final = 2
 REFUSED: Final = 3
 UNREACHED: Final = 4
+STUCK: Final = 5
+
+MOST_PROCESSES: Final = 64
 
 logger = logging.getLogger("redqueue.worker")
 
@@ -42,9 +50,16 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         parser.error("name a MODULE[:REGISTRY], or set REDQUEUE_MODULES")
     set_up_logging(options.log_format)
     try:
+        if check_int("processes", options.processes, 1, MOST_PROCESSES) > 1 and not options.check:
+            return _supervise(options, sys.argv[1:] if arguments is None else arguments)
+        line = Line.from_env(os.environ)
+        if line is not None:
+            line.watch(to_ms("grace", options.grace) / 1000)
         worker, registry = _make(options)
         if options.check:
             return _check(worker, registry)
+        if line is not None:
+            worker._on_entered = line.tell
         worker.run()
     except (BadInput, ConfigurationError, RegistrationError) as error:
         logger.error("%s", error)
@@ -52,10 +67,18 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     except RedisRefused as error:
         logger.error("%s", error)
         return REFUSED
+    except WorkerStuck:
+        return _leave_at_once()
     except Exception:
         logger.exception("the worker ended by an error")
         return BROKEN
     return OK
+
+
+def _leave_at_once() -> int:
+    """Threads and tasks that nothing ends would keep the process alive: the log is written, and it ends."""
+    logging.shutdown()
+    os._exit(STUCK)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,12 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m redqueue.worker",
         description="Run the jobs of some queues.",
         epilog="Every option is also an environment variable: --log-format is REDQUEUE_LOG_FORMAT. "
-        "Exit codes: 0 stopped or done, 1 internal error, 2 usage or registry, 3 refused by Redis, 4 not reached.",
+        "Exit codes: 0 stopped or done, 1 internal error, 2 usage or registry, 3 refused by Redis, 4 not reached, "
+        "5 too many threads or tasks were stuck.",
     )
     parser.add_argument("modules", nargs="*", metavar="MODULE[:REGISTRY]", help="what registers the processors")
     add = parser.add_argument
     add("-q", "--queues", metavar="NAME[:CONCURRENCY],...", help="default: all that the registry names")
     add("-c", "--concurrency", type=int, metavar="N", help="jobs that run at once (10)")
+    add("--processes", type=int, default=1, metavar="N", help="workers, started again when they die (1)")
     add("--url", help="of Redis (REDIS_URL, or redis://localhost:6379/0)")
     add("--burst", action="store_true", help="end when nothing is left")
     add("--grace", type=float, default=DEFAULT_GRACE, metavar="SECONDS", help="for running jobs, when stopped (25)")
@@ -180,6 +205,29 @@ def _queues(text: str | None, concurrency: int | None) -> list[str] | dict[str, 
         return {name: int(limit) if limit else concurrency or 10 for name, _, limit in pairs}
     except ValueError:
         raise ConfigurationError(f"-q {text}: after the colon comes a number, as in sms:50") from None
+
+
+def _supervise(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    if os.name != "posix":
+        raise ConfigurationError("--processes needs a POSIX system: start each worker yourself")
+    command = [sys.executable, "-m", "redqueue.worker", *_without_processes(arguments)]
+    grace = to_ms("grace", options.grace) / 1000
+    return Supervisor(command, options.processes, grace=grace, burst=options.burst).run()
+
+
+def _without_processes(arguments: Sequence[str]) -> list[str]:
+    """What each of the processes is told; argparse takes a long option's beginning for it, too."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, given, _ = word.partition("=")
+        if word == "--":
+            return [*kept, word, *words]
+        if len(name) <= len("--pr") or not "--processes".startswith(name):
+            kept.append(word)
+        elif not given:
+            next(words, None)
+    return kept
 
 
 def _check(worker: Worker, registry: ServiceRegistry) -> int:

@@ -49,6 +49,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     prefetch: int | None
     rules: RunRules
     keep: ListRule
+    max_jobs_per_child: int | None = None
+    max_memory_per_child: int | None = None
     max_crashes: int = MAX_CRASHES
 
     @classmethod
@@ -64,6 +66,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         prefetch: int | None,
         unknown_grace: object,
         prefix: str,
+        max_jobs_per_child: int | None = None,
+        max_memory_per_child: int | None = None,
         defaults: Mapping[str, Any],
     ) -> WorkerConfig:
         """Check a worker's arguments; what isn't given comes from the environment.
@@ -91,7 +95,13 @@ class WorkerConfig(msgspec.Struct, frozen=True):
             unknown_grace_ms=to_ms("unknown_grace", unknown_grace),
             burst=burst,
             prefetch=None if prefetch is None else check_int("prefetch", prefetch, 0, 1000),
-            rules=RunRules(defaults.get("retries", settings.retries), defaults.get("backoff", DEFAULT_BACKOFF)),
+            rules=RunRules(
+                defaults.get("retries", settings.retries),
+                defaults.get("backoff", DEFAULT_BACKOFF),
+                timeout_ms=None if defaults.get("timeout") is None else to_ms("timeout", defaults["timeout"]),
+            ),
+            max_jobs_per_child=_count("max_jobs_per_child", max_jobs_per_child, 1),
+            max_memory_per_child=_count("max_memory_per_child", max_memory_per_child, 1024 * 1024),
             keep=ListRule(
                 Keep.of("keep_completed", keep_completed).limits,
                 Keep.of("keep_failed", keep_failed).limits,
@@ -119,6 +129,10 @@ class SessionName(msgspec.Struct, frozen=True):
     def worker(self) -> str:
         """How people call it."""
         return f"{self.host}:{self.pid}"
+
+
+def _count(option: str, value: int | None, least: int) -> int | None:
+    return None if value is None else check_int(option, value, least, 2**50)
 
 
 def _limits(queues: Iterable[str] | Mapping[str, int], total: int) -> dict[str, int]:

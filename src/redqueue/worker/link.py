@@ -82,6 +82,17 @@ class Link:
         except CAUGHT as error:
             await self._endure(error)
 
+    async def take_from(self, inbox: str, seconds: float) -> tuple[str | None, bool]:
+        """What comes into a list within that time, and whether nothing can have been lost."""
+        await self._up.wait()
+        try:
+            async with asyncio.timeout(seconds + 1):
+                popped = await self._transport.wait_on(inbox, seconds)
+                return (None if popped is None else popped[1].decode("ascii", "replace")), True
+        except CAUGHT as error:
+            await self._endure(error)
+            return None, False
+
     def lose(self, why: str) -> None:
         """Redis doesn't answer: hold all calls until `restore`. Says so at most once a second."""
         if self._up.is_set():

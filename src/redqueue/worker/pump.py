@@ -16,11 +16,12 @@ from typing import Final
 
 from redqueue.core import lease
 from redqueue.core.keys import Keys
-from redqueue.core.lease import Claimed, Settles, Trip
+from redqueue.core.lease import NO_REPORTS, Claimed, Settles, Trip
 from redqueue.core.lifecycle import Release, RunRules, Settlement, words_of
 from redqueue.errors import RedisRefused
 from redqueue.worker.config import SessionName, WorkerConfig
 from redqueue.worker.link import Link
+from redqueue.worker.reports import Desk, columns_of
 from redqueue.worker.slots import Slots
 
 LANES: Final = ("0", "1")
@@ -42,6 +43,8 @@ class Pump:
     Attributes:
         backlog: claimed, not started; in order.
         held: every lease that this session has and has not seen settled; the heartbeat renews them.
+        holding: set while there may be some.
+        desk: what its runs tell of themselves.
         claimed: how many jobs it got so far.
         dry: set in a burst when nothing is held and the last look found nothing.
     """
@@ -55,6 +58,7 @@ class Pump:
         link: Link,
         slots: Slots,
         start: Callable[[Pump, Claimed], None],
+        on_stop: Callable[[Pump, Claimed, str], None],
     ) -> None:
         self.keys = keys
         self.limit = limit
@@ -62,6 +66,8 @@ class Pump:
         self.reserved = 0
         self.backlog: deque[Claimed] = deque()
         self.held: set[Claimed] = set()
+        self.holding = asyncio.Event()
+        self.desk = Desk(self._expect_reports)
         self.claimed = 0
         self.keep = config.keep
         self.lease_ms = config.lease_ms
@@ -72,6 +78,7 @@ class Pump:
         self._link = link
         self._slots = slots
         self._start = start
+        self._on_stop = on_stop
         self._numbers: Iterator[int] = count(1)
         self._outbox = Settles([], [], [])
         self._flush_by: float | None = None
@@ -110,7 +117,13 @@ class Pump:
     def drop(self, run: Claimed) -> None:
         """Forget a lease that is lost."""
         self.held.discard(run)
+        self.desk.forget(run)
         self._changed.set()
+
+    def stop_by_id(self, job_id: str) -> None:
+        """Somebody cancelled that job."""
+        for run in [run for run in self.held if run.id == job_id]:
+            self._on_stop(self, run, "c")
 
     def withdraw(self, run: Claimed) -> bool:
         """Take a job back that was claimed and not started. False: it was started, or is not here."""
@@ -209,6 +222,7 @@ class Pump:
     def end(self) -> None:
         """Make no more trips, whatever is left to hand back."""
         self._ended = True
+        self.desk.close()
         self._changed.set()
         self._answer.set()
 
@@ -266,7 +280,10 @@ class Pump:
         return min(lease.MOST_A_CALL, int(PREFETCH_S * self.limit / max(mean, 1e-5)))
 
     def _should_go(self, wanted: int) -> bool:
-        waiting = len(self._outbox)
+        if self.desk.due_in() == 0:
+            return True
+        busy = self.desk.busy
+        waiting = sum(run not in busy for run in self._outbox.runs) if busy else len(self._outbox)
         if waiting and (not self._in_flight or waiting >= FLUSH_AT or monotonic() >= (self._flush_by or 0)):
             return True
         return self._owed or (wanted > 0 and (self._more or self._is_due()))
@@ -283,7 +300,8 @@ class Pump:
         await self._changed.wait()
 
     async def _make_trip(self, lane: str, wanted: int) -> None:
-        settles = self._outbox.take(lease.MOST_A_CALL)
+        settles = self._outbox.take(lease.MOST_A_CALL, self.desk.busy)
+        reports = self.desk.take(settles.runs)
         self._flush_by = monotonic() + FLUSH_AFTER if self._outbox.runs else None
         self._owed = self._more = False
         self._in_flight += 1
@@ -305,8 +323,13 @@ class Pump:
                     wanted,
                     [*self.backlog, *self._slots.waiting(self)],
                     self.keep,
+                    columns_of(reports) if reports else NO_REPORTS,
                 )
             )
+            self.desk.answer(reports, trip.told or "l" * len(reports))
+        except BaseException:
+            self.desk.answer(reports, "l" * len(reports))
+            raise
         finally:
             self._in_flight -= 1
             self._asked -= wanted
@@ -330,6 +353,10 @@ class Pump:
             run.fresh_until = fresh_until
         self.claimed += len(trip.claimed)
         self.held.update(trip.claimed)
+        if self.held:
+            self.holding.set()
+        else:
+            self.holding.clear()
         if self.stopping or self._slots.closed:
             for run in trip.claimed:
                 self.release(run)
@@ -346,6 +373,14 @@ class Pump:
         self._due_at = None if seconds is None else monotonic() + seconds
         if seconds is not None:
             self._due_timer = asyncio.get_running_loop().call_later(seconds + 0.001, self._changed.set)
+
+    def _expect_reports(self) -> None:
+        """Something was noted: a trip leaves for it in time."""
+        due_in = self.desk.due_in()
+        if due_in:
+            asyncio.get_running_loop().call_later(due_in + 0.001, self._changed.set)
+        else:
+            self._changed.set()
 
     async def _watch_for_work(self) -> None:
         """Block on the wake list. Whatever ends it, a trip follows: a lost token, which has no data, loses nothing."""

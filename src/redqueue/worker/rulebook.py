@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from redqueue.core.lease import ListRule
 from redqueue.core.lifecycle import RunRules
-from redqueue.options import Given
+from redqueue.options import NOTHING_GIVEN, Given
 from redqueue.rules import Keep
+from redqueue.units import to_ms
 
 if TYPE_CHECKING:
     from redqueue.registry.binding import Binding
@@ -31,14 +32,17 @@ class Rulebook:
             # Held together with the binding, so that its id can't become another's.
             entry = self._known[id(binding)] = (binding, *self._of_function(binding.options))
         _, rules, completed, failed = entry
-        if given.retries is not None or given.backoff is not None:
-            retries = rules.retries if given.retries is None else given.retries
-            backoff = rules.backoff if given.backoff is None else given.backoff
-            rules = RunRules(retries, backoff, rules.keep_completed, rules.keep_failed)
-        if given.keep_completed is not None or given.keep_failed is not None:
+        if given is not NOTHING_GIVEN:
             completed = given.keep_completed or completed
             failed = given.keep_failed or failed
-            rules = RunRules(rules.retries, rules.backoff, _word(completed), _word(failed))
+            rules = RunRules(
+                rules.retries if given.retries is None else given.retries,
+                rules.backoff if given.backoff is None else given.backoff,
+                _word(completed),
+                _word(failed),
+                self._timeout_ms(binding.options, given),
+                rules.expires_ms,
+            )
         if completed is not None or failed is not None:
             pump.keep = _list_rule(pump.keep, completed, failed)
         return rules
@@ -50,8 +54,17 @@ class Rulebook:
             options.get("backoff", self.default.backoff),
             _word(completed),
             _word(failed),
+            self._timeout_ms(options, NOTHING_GIVEN),
+            to_ms("expires_in", options["expires_in"]) if "expires_in" in options else None,
         )
         return rules, completed, failed
+
+    def _timeout_ms(self, options: Mapping[str, Any], given: Given) -> int | None:
+        """The job's, else its processor's, else the worker's; a processor's also caps the job's."""
+        own = to_ms("timeout", options["timeout"]) if "timeout" in options else None
+        if given.timeout_ms is None:
+            return self.default.timeout_ms if own is None else own
+        return given.timeout_ms if own is None else min(own, given.timeout_ms)
 
 
 def _limits(options: Mapping[str, Any], name: str) -> Limits | None:

@@ -1,4 +1,8 @@
-"""Runs claimed jobs: opens the envelope, decodes the data, enters the function, decides what becomes of the job."""
+"""Runs claimed jobs: opens the envelope, decodes the data, enters the function, hands back what became of the job.
+
+Coroutines run as tasks on the worker's loop, plain functions in its threads, and those that ask for it in a child
+process, whose pipe a thread of the worker's attends to.
+"""
 
 from __future__ import annotations
 
@@ -7,74 +11,85 @@ import contextlib
 import contextvars
 import inspect
 import logging
-import random
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from redqueue.context import CURRENT, JobContext
-from redqueue.core.codec import open_envelope
+import msgspec
+
+from redqueue.context import CURRENT, JobContext, JobFacts
+from redqueue.core.codec import Head, open_envelope
 from redqueue.core.lease import Claimed
-from redqueue.core.lifecycle import Fail, Interrupted, Outcome, Raised, RetryIn, RunRules, Settlement, SnoozeFor, decide
-from redqueue.errors import JobCancelled, ResultNotSerializable, UnknownJobType
-from redqueue.options import DEFAULT_BACKOFF
+from redqueue.core.lifecycle import Fail, Returned, Settlement, SnoozeFor
+from redqueue.errors import JobExpired, UnknownJobType
+from redqueue.worker.deadlines import Deadlines, Timed
 from redqueue.worker.executors.thread import Threads
+from redqueue.worker.judge import EndedInChild, accept, attempt_ended, in_child, judge, settle, stopped
 from redqueue.worker.rulebook import Rulebook
-from redqueue.worker.verdict import facts_of, raised, returned
+from redqueue.worker.run import Run, Stopped
+from redqueue.worker.verdict import facts_of, returned
 
 if TYPE_CHECKING:
-    from redqueue.registry.binding import Prepared
+    from redqueue.registry.around import AroundRun, Hooks
     from redqueue.worker.dispatch import Dispatch
+    from redqueue.worker.executors.process import Children, Ending
     from redqueue.worker.pump import Pump
     from redqueue.worker.slots import Slots
 
-Stopped = Literal["", "lost", "cancelled", "leaving"]
 LONGEST_WAIT_FOR_A_NAME: Final = 15_000
 NO_THREAD_MS: Final = 1_000
+STUCK_AFTER: Final = 5.0
+"""Seconds for a run that was told to stop, before it is given up."""
 
 logger = logging.getLogger("redqueue.worker")
 
 
-class Run:
-    """One run of one job; what its context knows of it."""
-
-    __slots__ = ("attempt", "claimed", "context", "entered", "prepared", "pump", "rules", "started", "stopped", "task")
-
-    def __init__(self, pump: Pump, claimed: Claimed, prepared: Prepared, rules: RunRules) -> None:
-        self.pump = pump
-        self.claimed = claimed
-        self.prepared = prepared
-        self.rules = rules
-        self.attempt = claimed.failed + 1
-        self.started = 0.0
-        self.stopped: Stopped = ""
-        self.entered = False
-        self.task: asyncio.Task[None] | None = None
-        self.context: JobContext | None = None
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the run should stop."""
-        return self.stopped != ""
-
-
 class Runner:
-    """The runs of one worker, over all of its queues."""
+    """The runs of one worker, over all of its queues.
 
-    def __init__(self, dispatch: Dispatch, rulebook: Rulebook, slots: Slots, unknown_grace_ms: int) -> None:
+    Attributes:
+        on_settled: told of each outcome, in tests.
+        on_stuck: called when more runs ignore that they were given up than the worker has slots.
+        resources: what is injected, by type.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        rulebook: Rulebook,
+        slots: Slots,
+        *,
+        unknown_grace_ms: int,
+        max_crashes: int,
+        middlewares: tuple[AroundRun, ...],
+        hooks: Hooks,
+        children: Callable[[], Children],
+        on_stuck: Callable[[int], None],
+    ) -> None:
         self.on_settled: Callable[[Claimed, Settlement], None] | None = None
+        self.on_stuck = on_stuck
+        self.resources: Mapping[Any, object] = {}
         self._dispatch = dispatch
         self._rulebook = rulebook
         self._slots = slots
         self._unknown_grace_ms = unknown_grace_ms
+        self._max_crashes = max_crashes
+        self._middlewares = middlewares
+        self._hooks = hooks
+        self._make_children = children
+        self._children: Children | None = None
         self._runs: dict[Claimed, Run] = {}
         self._threads = Threads(slots.total)
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop, self._on_due)
         # The end of one job starts the next: each begins with the worker's contextvars, not with those of that job.
         self._scope = contextvars.copy_context()
         self._ended: deque[tuple[Run, Settlement, float]] = deque()
         self._told = False
+        self._stuck: set[Run] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -87,10 +102,88 @@ class Runner:
             return
         self._runs[claimed] = run
         self._idle.clear()
-        if run.prepared.binding.is_coroutine:
+        if run.rules.timeout_ms is not None:
+            seconds = run.rules.timeout_ms / 1000
+            self._deadlines.set(run, seconds)
+            claimed.renew_until = time.monotonic() + seconds + 2 * STUCK_AFTER
+        if self._middlewares or run.prepared.binding.execution == "loop":
             run.task = self._loop.create_task(self._carry(run), context=self._scope.copy())
         else:
             self._submit(run)
+
+    def stop(self, claimed: Claimed, why: Stopped) -> None:
+        """Tell a run to stop: coroutines are cancelled, others see it in their context."""
+        run = self._runs.get(claimed)
+        if run is None or run.stopped == "lost":
+            return
+        first = not run.stopped
+        run.stopped = why
+        execution = run.prepared.binding.execution
+        if first and execution == "loop" and run.task is not None and run.entered:
+            run.task.cancel()
+        if run.child is not None:
+            # One of them: a second exception would interrupt the cleaning up after the first.
+            if why == "timeout":
+                run.child.terminate()
+            else:
+                run.child.cancel()
+        if why != "leaving" and (execution != "thread" or why != "cancelled"):
+            # A thread that goes on after a cancel may complete; nothing else holds its slot for ever.
+            self._deadlines.set(run, STUCK_AFTER)
+
+    def stop_all(self) -> None:
+        """The worker's grace is over."""
+        for claimed in list(self._runs):
+            self.stop(claimed, "leaving")
+
+    def abandon(self) -> None:
+        """Give back the jobs of the runs that ignored it, over their heads: threads and stubborn tasks go on."""
+        for claimed, run in list(self._runs.items()):
+            logger.error("job %s did not stop; it is given back, and its late outcome is not recorded", claimed.id)
+            if run.child is not None:
+                run.child.kill()
+            del self._runs[claimed]
+            self._stuck.add(run)
+            run.pump.release(claimed)
+        self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Return when nothing runs."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Let the threads and children end."""
+        self._deadlines.close()
+        self._threads.close()
+        if self._children is not None:
+            self._children.close()
+
+    # -- beginning
+
+    def _prepare(self, pump: Pump, claimed: Claimed) -> Run:
+        envelope = open_envelope(claimed.id, claimed.envelope)
+        head = envelope.head
+        prepared, given = self._dispatch.prepare(head.job_type, envelope.data)
+        rules = self._rulebook.rules(pump, prepared.binding, head.given)
+        if rules.expires_ms is not None:
+            _check_expiry(pump, claimed, head, rules.expires_ms)
+        run = Run(pump, claimed, prepared, rules)
+        facts = JobFacts(
+            pump.keys.queue,
+            claimed.id,
+            head.job_type,
+            head.label,
+            run.attempt,
+            rules.retries,
+            claimed.fence,
+            head.created_ms,
+            None if rules.timeout_ms is None else time.time() * 1000 + rules.timeout_ms,
+            head.sub_account_id,
+            head.user_id,
+            given,
+        )
+        run.context = JobContext(run, facts)
+        return run
 
     def _submit(self, run: Run) -> None:
         try:
@@ -99,62 +192,10 @@ class Runner:
             logger.error("job %s waits: %s", run.claimed.id, error)
             self._finish(run, SnoozeFor(NO_THREAD_MS, "its worker could start no thread"), None)
 
-    def stop(self, claimed: Claimed, why: Stopped) -> None:
-        """Tell a run to stop: coroutines are cancelled, plain functions see it in their context."""
-        run = self._runs.get(claimed)
-        if run is None or run.stopped == "lost":
-            return
-        first = not run.stopped
-        run.stopped = why
-        if first and run.task is not None and run.entered:
-            run.task.cancel()
-
-    def stop_all(self) -> None:
-        """The worker's grace is over."""
-        for claimed in list(self._runs):
-            self.stop(claimed, "leaving")
-
-    def abandon(self) -> list[Claimed]:
-        """Forget the runs that ignored it, and give their jobs back: their threads can't be ended."""
-        left = list(self._runs)
-        for claimed in left:
-            run = self._runs.pop(claimed)
-            logger.error("job %s did not stop; it is given back, and its late outcome is not recorded", claimed.id)
-            run.pump.release(claimed)
-        self._idle.set()
-        return left
-
-    async def wait_idle(self) -> None:
-        """Return when nothing runs."""
-        await self._idle.wait()
-
-    def close(self) -> None:
-        """Let the threads end."""
-        self._threads.close()
-
-    def _prepare(self, pump: Pump, claimed: Claimed) -> Run:
-        envelope = open_envelope(claimed.id, claimed.envelope)
-        head = envelope.head
-        prepared, given = self._dispatch.prepare(head.job_type, envelope.data)
-        rules = self._rulebook.rules(pump, prepared.binding, head.given)
-        run = Run(pump, claimed, prepared, rules)
-        run.context = JobContext(
-            run,
-            pump.keys.queue,
-            claimed.id,
-            head.job_type,
-            head.label,
-            run.attempt,
-            rules.retries,
-            head.created_ms,
-            head.sub_account_id,
-            head.user_id,
-            given,
-        )
-        return run
+    # -- on the loop
 
     async def _carry(self, run: Run) -> None:
-        """A coroutine's run, in a task of its own. Nothing that it raises gets further than its job."""
+        """A run in a task of its own. Nothing that it raises gets further than its job."""
         context = run.context
         assert context is not None
         CURRENT.set(context)
@@ -163,26 +204,78 @@ class Runner:
         try:
             if run.stopped:
                 raise asyncio.CancelledError
-            value = run.prepared.call(context)
-            outcome = returned(await value)  # type: ignore[misc]  # the binding says that it is a coroutine
+            outcome = returned(await self._enter(run, context))
         except BaseException as error:
-            settlement = self._judge(run, error)
-            if isinstance(settlement, Fail) and isinstance(error, Exception):
+            settlement = judge(run, error)
+            if isinstance(settlement, Fail) and isinstance(error, Exception) and not isinstance(error, EndedInChild):
                 with _guard(run):
                     told = run.prepared.failed(error, context)
                     if inspect.isawaitable(told):
                         await told
         else:
-            settlement = self._accept(run, outcome)
+            settlement = accept(run, outcome)
         self._finish(run, settlement, perf_counter() - started)
 
+    def _enter(self, run: Run, context: JobContext) -> Awaitable[object]:
+        if not self._middlewares:
+            entered: Awaitable[object] = run.prepared.call(context, self.resources)  # type: ignore[assignment]
+            return entered  # the binding says that it is a coroutine
+        from redqueue.registry.around import run_around
+
+        def innermost() -> Awaitable[object]:
+            if run.prepared.binding.execution == "loop":
+                entered: Awaitable[object] = run.prepared.call(context, self.resources)  # type: ignore[assignment]
+                return entered
+            return self._enter_elsewhere(run, context)
+
+        return run_around(self._middlewares, context, innermost)
+
+    async def _enter_elsewhere(self, run: Run, context: JobContext) -> object:
+        """A plain function within middlewares, which are coroutines: its thread hands value or error to the loop."""
+        answer: asyncio.Future[object] = self._loop.create_future()
+        scope = contextvars.copy_context()
+
+        def work() -> None:
+            value: object = None
+            error: BaseException | None = None
+            try:
+                value = scope.run(self._enter_in_thread, run, context)
+            except BaseException as raised_there:
+                error = raised_there
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._hand_over, run, answer, value, error)
+
+        self._threads.submit(work)
+        return await answer
+
+    def _hand_over(self, run: Run, answer: asyncio.Future[object], value: object, error: BaseException | None) -> None:
+        self._count_out(run)
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(value)
+        else:
+            # StopIteration can't be set on a future, and nothing of the kind shall end the loop.
+            answer.set_exception(error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
+
+    def _enter_in_thread(self, run: Run, context: JobContext) -> object:
+        if run.prepared.binding.execution == "thread":
+            return run.prepared.call(context, self.resources)
+        outcome, error = in_child(run, partial(self._carried, run), self._max_crashes)
+        if isinstance(outcome, Returned):
+            return msgspec.json.decode(outcome.result) if outcome.result else None
+        raise EndedInChild(run, outcome, error)
+
+    # -- in threads
+
     def _work_of(self, run: Run) -> Callable[[], None]:
-        """A plain function's run, for a thread that has the contextvars of the worker."""
+        """A run in a thread that has the contextvars of the worker."""
         scope = self._scope.copy()
+        call = self._call if run.prepared.binding.execution == "thread" else self._call_child
 
         def work() -> None:
             started = perf_counter()
-            settlement = scope.run(self._call, run)
+            settlement = scope.run(call, run)
             self._ended.append((run, settlement, perf_counter() - started))
             if not self._told:
                 self._told = True
@@ -196,30 +289,57 @@ class Runner:
         assert context is not None
         CURRENT.set(context)
         try:
-            outcome = returned(run.prepared.call(context))
+            outcome = returned(run.prepared.call(context, self.resources))
         except BaseException as error:
-            settlement = self._judge(run, error)
+            settlement = judge(run, error)
             if isinstance(settlement, Fail) and isinstance(error, Exception):
                 with _guard(run):
                     run.prepared.failed(error, context)
             return settlement
-        return self._accept(run, outcome)
+        return accept(run, outcome)
+
+    def _call_child(self, run: Run) -> Settlement:
+        return settle(run, *in_child(run, partial(self._carried, run), self._max_crashes))
+
+    def _carried(self, run: Run) -> Ending:
+        from redqueue.worker.executors.process import Assignment, ChildRun
+
+        context, prepared = run.context, run.prepared
+        assert context is not None
+        if self._children is None:
+            self._children = self._make_children()
+        child = ChildRun(Assignment(prepared.binding.key, prepared.raw, context._facts, run.claimed.saved), run)
+        run.child = child
+        if run.stopped:
+            child.cancel()
+        return self._children.carry(child)
+
+    # -- ending
 
     def _finish_ended(self) -> None:
         """Several threads' ends share one call into the loop."""
-        ended = self._ended
+        ended_runs = self._ended
         self._told = False  # before the first look: what is appended later calls again
-        for _ in range(len(ended)):
-            run, settlement, seconds = ended.popleft()
-            self._threads.done()
+        for _ in range(len(ended_runs)):
+            run, settlement, seconds = ended_runs.popleft()
+            self._count_out(run)
             self._finish(run, settlement, seconds)
-        if ended and not self._told:
+        if ended_runs and not self._told:
             self._told = True
             self._loop.call_soon(self._finish_ended)
 
+    def _count_out(self, run: Run) -> None:
+        """A thread is free again; the one of a run that was given up is one too many."""
+        if run in self._stuck:
+            self._threads.retire_one()
+        else:
+            self._threads.done()
+
     def _finish(self, run: Run, settlement: Settlement, seconds: float | None) -> None:
+        run.due = None
+        self._stuck.discard(run)
         if self._runs.pop(run.claimed, None) is None:
-            return  # abandoned: given back already
+            return  # given up: settled already
         if not self._runs:
             self._idle.set()
         pump = run.pump
@@ -231,32 +351,37 @@ class Runner:
             pump.settle(run.claimed, settlement, run.attempt, run.rules)
             if self.on_settled is not None:
                 self.on_settled(run.claimed, settlement)
+        if self._hooks.wants("attempt_end"):
+            self._hooks.tell("attempt_end", attempt_ended(run, settlement, (seconds or 0) * 1000))
         self._slots.give_back(pump)
 
-    def _judge(self, run: Run, error: BaseException) -> Settlement:
-        """What becomes of a job whose run raised."""
-        told = run.stopped and isinstance(error, asyncio.CancelledError | JobCancelled)
-        outcome: Outcome = Interrupted() if told else raised(error, run.prepared.binding.options)
-        settlement = self._decide(run, outcome)
-        if not told:
-            _log_failure(run, type(error).__name__, settlement)
-        return settlement
+    def _on_due(self, timed: Timed) -> None:
+        """A run is out of time, or ignored that it was told to stop."""
+        assert isinstance(timed, Run)
+        if not timed.stopped:
+            self.stop(timed.claimed, "timeout")
+        elif timed.child is not None:
+            timed.child.kill()
+        else:
+            self._give_up(timed)
 
-    def _accept(self, run: Run, outcome: Outcome) -> Settlement:
-        """What becomes of a job whose run returned: a value that can't be stored is a failure, too."""
-        settlement = self._decide(run, outcome)
-        if isinstance(outcome, Raised):
-            _log_failure(run, ResultNotSerializable.__name__, settlement)
-        return settlement
-
-    def _decide(self, run: Run, outcome: Outcome) -> Settlement:
-        draw = random.random()  # noqa: S311 - jitter, not a secret
-        try:
-            return decide(outcome, attempt=run.attempt, rules=run.rules, draw=draw)
-        except Exception as wrong:
-            logger.error("job %s: its backoff is no wait (%s); the default is used", run.claimed.id, wrong)
-            plain = RunRules(run.rules.retries, DEFAULT_BACKOFF, run.rules.keep_completed, run.rules.keep_failed)
-            return decide(outcome, attempt=run.attempt, rules=plain, draw=draw)
+    def _give_up(self, run: Run) -> None:
+        """Nothing ends it; it shall hold neither its slot nor its lease."""
+        logger.error(
+            "job %s of queue %s (%s) is stuck: told to stop (%s), it went on for %g s; its outcome is not recorded",
+            run.claimed.id,
+            run.pump.keys.queue,
+            run.prepared.binding.name,
+            run.stopped,
+            STUCK_AFTER,
+        )
+        if run.prepared.binding.execution == "thread":
+            self._threads.replace_one()
+        settlement = stopped(run)
+        self._finish(run, settlement, None)
+        self._stuck.add(run)
+        if len(self._stuck) > self._slots.total:
+            self.on_stuck(len(self._stuck))
 
     def _settle_unstarted(self, pump: Pump, claimed: Claimed, error: Exception) -> None:
         """A job whose function was not entered: it waits for a worker that knows it, or fails."""
@@ -285,6 +410,12 @@ class Runner:
         return SnoozeFor(min(LONGEST_WAIT_FOR_A_NAME, max(500, self._unknown_grace_ms // 10)), why)
 
 
+def _check_expiry(pump: Pump, claimed: Claimed, head: Head, expires_ms: int) -> None:
+    fresh = not (claimed.failed or claimed.crashes or claimed.note)
+    if fresh and pump.redis_now_ms() > head.created_ms + expires_ms:
+        raise JobExpired(f"nobody started it within the {expires_ms / 1000:g} s that its processor allows")
+
+
 @contextlib.contextmanager
 def _guard(run: Run) -> Iterator[None]:
     """Around `on_failed`: the job's end is decided, whatever that raises."""
@@ -292,14 +423,3 @@ def _guard(run: Run) -> Iterator[None]:
         yield
     except BaseException as broken:
         logger.error("job %s: on_failed raised %s", run.claimed.id, type(broken).__name__)
-
-
-def _log_failure(run: Run, error: str, settlement: Settlement) -> None:
-    # The text of the exception stays in the job's status: it may hold what must not be in a log.
-    queue, job_id = run.pump.keys.queue, run.claimed.id
-    facts = {"queue": queue, "job_id": job_id, "attempt": run.attempt, "error": error}
-    words = (job_id, queue, run.prepared.binding.name, run.attempt, error)
-    if isinstance(settlement, Fail):
-        logger.error("job %s of queue %s (%s) failed at attempt %d: %s", *words, extra=facts)
-    elif isinstance(settlement, RetryIn):
-        logger.info("job %s of queue %s (%s) is run again after attempt %d: %s", *words, extra=facts)

@@ -7,18 +7,21 @@ import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redqueue.client.transport import AsyncTransport, Transport
 from redqueue.client.urls import parse
 from redqueue.core import lease
 from redqueue.core.keys import Keys
 from redqueue.core.lease import Claimed
-from redqueue.errors import RedisError, RedisRefused
+from redqueue.errors import RedisError, RedisRefused, WorkerStuck
+from redqueue.records import LeaseGone, WorkerError, WorkerStarted, WorkerStopped
 from redqueue.registry.registry import ServiceRegistry
+from redqueue.registry.resources import OpenResources
 from redqueue.worker.config import SessionName, WorkerConfig
 from redqueue.worker.dispatch import Dispatch
 from redqueue.worker.heartbeat import Heartbeat
+from redqueue.worker.inbox import listen_for_ever
 from redqueue.worker.link import Link
 from redqueue.worker.pump import LANES, Pump
 from redqueue.worker.recoverer import recover_for_ever
@@ -26,11 +29,15 @@ from redqueue.worker.rulebook import Rulebook
 from redqueue.worker.runner import Runner
 from redqueue.worker.slots import Slots
 
+if TYPE_CHECKING:
+    from redqueue.worker.executors.process import Children
+
 CANCEL_WITHIN: Final = 5.0
 """Seconds for cancelled runs to clean up before their jobs are given back over their heads."""
 
 FLUSH_WITHIN: Final = 10.0
 LEAVE_WITHIN: Final = 2.0
+HOOKS_WITHIN: Final = 2.0
 DROP_WITHIN: Final = 1.0
 """The same when the worker itself is cancelled, or told to stop a second time: somebody waits for it."""
 
@@ -61,7 +68,20 @@ class Shift:
         self._transport = AsyncTransport(location)
         self._link = Link(self._transport, self._on_lost)
         self._slots = Slots(config.concurrency)
-        self.runner = Runner(Dispatch(registry), Rulebook(config.rules), self._slots, config.unknown_grace_ms)
+        self._registry = registry
+        self._hooks = registry.hooks()
+        self._resources = OpenResources(registry.resources())
+        self.runner = Runner(
+            Dispatch(registry),
+            Rulebook(config.rules),
+            self._slots,
+            unknown_grace_ms=config.unknown_grace_ms,
+            max_crashes=config.max_crashes,
+            middlewares=registry.around_run,
+            hooks=self._hooks,
+            children=self._make_children,
+            on_stuck=self._leave_stuck,
+        )
         self._pumps = [self._pump(name, limit) for name, limit in config.limits.items()]
         self._slots.lines.extend(self._pumps)
         self._heartbeat = Heartbeat(
@@ -69,7 +89,7 @@ class Shift:
             self._session.id,
             self._pumps,
             on_stop=self._from_thread(self._stop_run),
-            on_down=self._from_thread(self._link.lose),
+            on_down=self._from_thread(self._lose),
             on_up=self._from_thread(self._link.restore),
             on_refused=self._from_thread(self._refuse),
         )
@@ -93,6 +113,7 @@ class Shift:
         try:
             # Whoever embeds a worker must not wait for a Redis that is away: it works as soon as there is one.
             self._ready = on_ready
+            self.runner.resources = await self._resources.open()
             try:
                 await self._enter()
             except BaseException:
@@ -105,6 +126,8 @@ class Shift:
                 await self._run()
         finally:
             self.runner.close()
+            await self._resources.close()
+            await self._hooks.finish(HOOKS_WITHIN)
             await self._transport.close()
 
     async def _enter(self) -> None:
@@ -128,10 +151,13 @@ class Shift:
 
     async def _run(self) -> None:
         self._heartbeat.start()
+        queues = tuple(self._config.limits)
+        self._hooks.tell("start", WorkerStarted(self._session.worker, queues, self._config.concurrency))
         chores = [
             self.loop.create_task(recover_for_ever(pump, self._link, self._config.max_crashes)) for pump in self._pumps
         ]
         pumping = [self.loop.create_task(pump.serve(), name=f"redqueue-pump-{pump.keys.queue}") for pump in self._pumps]
+        chores.extend(self.loop.create_task(self._listen(pump)) for pump in self._pumps)
         chores.append(self.loop.create_task(self._end_when_refused()))
         if self._config.burst:
             chores.append(self.loop.create_task(self._stop_when_dry()))
@@ -148,6 +174,7 @@ class Shift:
             ended = await _end([stopping, *chores, *pumping])
             await asyncio.to_thread(self._heartbeat.stop, LEAVE_WITHIN)
             await self._leave()
+            self._hooks.tell("stop", WorkerStopped(self._session.worker, self._claimed()))
         _raise_first(ended)
 
     async def _drop_all(self) -> None:
@@ -233,6 +260,8 @@ class Shift:
         """The heartbeat found a lease lost, or its job cancelled."""
         if run not in pump.held:
             return
+        if word == "l":
+            self._hooks.tell("lease_lost", LeaseGone(pump.keys.queue, run.id, run.failed + 1))
         if not pump.withdraw(run):
             self.runner.stop(run, "lost" if word == "l" else "cancelled")
         elif word == "l":
@@ -240,8 +269,33 @@ class Shift:
         else:
             pump.release(run)
 
+    async def _listen(self, pump: Pump) -> None:
+        inbox = pump.keys.inbox(self._session.id)
+        await listen_for_ever(pump, self._link, inbox, self._heartbeat.ask)
+
+    def _make_children(self) -> Children:
+        from redqueue.worker.executors.process import Children
+
+        config, registry = self._config, self._registry
+        return Children(
+            registry.process_entries(),
+            registry.resources(),
+            max_jobs=config.max_jobs_per_child,
+            max_memory=config.max_memory_per_child,
+        )
+
+    def _leave_stuck(self, stuck: int) -> None:
+        if not self._refused.done():
+            text = f"{stuck} runs ignored that they were given up, more than the worker has slots: it leaves"
+            logger.error("%s", text)
+            self._refused.set_exception(WorkerStuck(text))
+
     async def _end_when_refused(self) -> None:
         await self._refused
+
+    def _lose(self, why: str) -> None:
+        self._hooks.tell("error", WorkerError(self._session.worker, "redis", "RedisUnavailable", why))
+        self._link.lose(why)
 
     def _refuse(self, error: RedisError) -> None:
         if not self._refused.done():
@@ -255,7 +309,9 @@ class Shift:
 
     def _pump(self, name: str, limit: int) -> Pump:
         keys = Keys(name, self._config.prefix)
-        return Pump(keys, limit, self._config, self._session, self._link, self._slots, self.runner.start)
+        return Pump(
+            keys, limit, self._config, self._session, self._link, self._slots, self.runner.start, self._stop_run
+        )
 
     def _from_thread(self, told: Callable[..., None]) -> Callable[..., None]:
         def tell(*facts: object) -> None:

@@ -19,6 +19,7 @@ from redqueue.errors import (
     InvalidArguments,
     InvalidOption,
     JobError,
+    JobExpired,
     MethodNotAllowed,
     PayloadNotSerializable,
     ResultNotSerializable,
@@ -28,7 +29,7 @@ from redqueue.errors import (
 from redqueue.units import to_ms
 
 _OURS: Final = str(Path(__file__).parent)
-_FINAL: Final = (CorruptEnvelope, Discard, InvalidArguments, MethodNotAllowed, ResultNotSerializable)
+_FINAL: Final = (CorruptEnvelope, Discard, InvalidArguments, JobExpired, MethodNotAllowed, ResultNotSerializable)
 """What another attempt can't mend."""
 
 

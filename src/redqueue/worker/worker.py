@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self, Unpack
 
 from redqueue.client.aio.runner import AsyncRunner
@@ -26,6 +26,7 @@ from redqueue.options import RunOptions
 from redqueue.registry.registry import ServiceRegistry
 from redqueue.units import to_ms
 from redqueue.worker.config import WorkerConfig
+from redqueue.worker.loop import run_in_loop
 from redqueue.worker.shift import Shift
 
 
@@ -44,6 +45,8 @@ class Worker:
             100 ms of work. 0 turns it off.
         unknown_grace: seconds for which a job whose type, service or task isn't registered waits for a worker that
             knows it, as in a rolling deploy. Then it fails.
+        max_jobs_per_child: jobs after which a child process (``execution="process"``) is replaced; None: never.
+        max_memory_per_child: bytes of resident memory beyond which it is replaced after a job; None: never.
         defaults: run options for jobs that say nothing, whose processors say nothing either.
     Raises:
         BadInput, ConfigurationError: at construction; nothing is connected before `run`.
@@ -62,6 +65,8 @@ class Worker:
         prefetch: int | None = None,
         unknown_grace: Seconds = DEFAULT_UNKNOWN_GRACE,
         prefix: str = DEFAULT_PREFIX,
+        max_jobs_per_child: int | None = None,
+        max_memory_per_child: int | None = None,
         **defaults: Unpack[RunOptions],
     ) -> None:
         self._registry = ServiceRegistry.get_instance() if registry is None else registry
@@ -76,11 +81,14 @@ class Worker:
             prefetch=prefetch,
             unknown_grace=unknown_grace,
             prefix=prefix,
+            max_jobs_per_child=max_jobs_per_child,
+            max_memory_per_child=max_memory_per_child,
             defaults=defaults,
         )
         self.concurrency = self._config.concurrency
         self._shift: Shift | None = None
         self._task: asyncio.Task[None] | None = None
+        self._on_entered: Callable[[str, Sequence[str], str, str], None] | None = None
 
     def run(self) -> None:
         """Work until stopped; blocks. On the main thread it takes SIGTERM and SIGINT: a second one skips the grace.
@@ -88,9 +96,10 @@ class Worker:
         Raises:
             RedisRefused: Redis will never take this worker's calls; what it says is in the message.
             RegistrationError: the registry can't work; what to mend is in the message.
+            WorkerStuck: more runs than it has slots ignored that they were given up.
         """
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(self._serve(take_signals=threading.current_thread() is threading.main_thread()))
+        on_main = threading.current_thread() is threading.main_thread()
+        run_in_loop(self._serve(take_signals=on_main, on_ready=self._tell_who_entered), _loop_factory())
 
     async def serve(self) -> None:
         """The same inside a running loop; installs no signal handler."""
@@ -123,7 +132,7 @@ class Worker:
 
         def work() -> None:
             try:
-                asyncio.run(self._serve(take_signals=False, on_ready=ready.set))
+                run_in_loop(self._serve(take_signals=False, on_ready=ready.set))
             except BaseException as error:
                 failed.append(error)
             finally:
@@ -182,6 +191,13 @@ class Worker:
         await self.stop()
         if self._task is not None:
             await self._task
+
+    def _tell_who_entered(self) -> None:
+        """Tell the supervisor of this process; a shift is ready, too, when Redis turns out to be away."""
+        shift = self._shift
+        if self._on_entered is not None and shift is not None and len(shift._entered) == len(shift._pumps):
+            config = shift._config
+            self._on_entered(shift._session.id, list(config.limits), config.prefix, config.url)
 
     async def _serve(self, *, take_signals: bool, on_ready: Callable[[], None] = lambda: None) -> None:
         if self._shift is not None:

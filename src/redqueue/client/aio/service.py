@@ -34,7 +34,7 @@ class AsyncJobQueueService:
     Args:
         url: by default, and without a client, that of the settings, which are by default `Settings.from_env`.
         client: a client of redis-py's, or its pool, with decode_responses=False; it is used as it is and never closed.
-        registry: where `execute` looks functions up; by default `ServiceRegistry.get_instance`.
+        registry: where `execute` looks functions up, and whose middlewares jobs pass; by default the application's.
     Raises:
         ConfigurationError: the URL or the client can't work.
     """
@@ -66,7 +66,11 @@ class AsyncJobQueueService:
         Raises:
             InvalidName: no queue can have that name.
         """
-        queue = self._queues.get(job_type) or AsyncQueue(job_type, self._url, client=self._client)
+        queue = self._queues.get(job_type)
+        if queue is not None:
+            return queue
+        queue = AsyncQueue(job_type, self._url, client=self._client)
+        queue._before.registry = self._registry
         if len(self._queues) < _MOST_HANDLES:  # names may come from URLs: they must not fill the memory
             self._queues[job_type] = queue
         return queue
@@ -166,4 +170,4 @@ class AsyncJobQueueService:
 
     async def _store(self, task: generic.GenericTask) -> AsyncJob[Any]:
         queue = self.queue(task.queue)
-        return await queue._store(new_generic_job(task, queue._defaults))
+        return await queue._store(new_generic_job(task, queue._defaults, queue._before))

@@ -7,8 +7,10 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from redqueue.client.sync.runner import Runner
+from redqueue.client.sync.results import Results
 from redqueue.core import inspect, steer
+from redqueue.core.add import Stored
+from redqueue.errors import Seconds
 from redqueue.options import AddAnswer, CancelAnswer
 from redqueue.records import JobStatus
 
@@ -25,14 +27,39 @@ class Job(Generic[R_co]):
             that `queue.job(id)` made.
     """
 
-    __slots__ = ("_runner", "answer", "id", "job_type", "queue")
+    __slots__ = ("_position", "_results", "_runner", "answer", "id", "job_type", "queue")
 
-    def __init__(self, runner: Runner, job_id: str, job_type: str = "", answer: AddAnswer | None = None) -> None:
-        self._runner = runner
+    def __init__(self, results: Results, job_id: str, job_type: str = "", stored: Stored | None = None) -> None:
+        self._results = results
+        self._runner = results.runner
         self.id = job_id
-        self.queue = runner.keys.queue
+        self.queue = results.runner.keys.queue
         self.job_type = job_type
-        self.answer = answer
+        self.answer: AddAnswer | None = None if stored is None else stored.answer
+        self._position = None if stored is None else stored.position
+
+    def result(self, timeout: Seconds | None = None) -> R_co:
+        """What the job returned, once it has ended; waits while it waits, runs and is retried.
+
+        Nothing is missed between `add` and this call, also when the queue keeps no finished jobs. Of a job that this
+        handle didn't add, or that was there before, only what is kept is found: its result, for as long as the queue
+        keeps it, or for a minute when it is longer than 1 KiB.
+
+        Args:
+            timeout: seconds, or None for as long as it takes; 0 looks once. While Redis is away the waiting goes on.
+        Raises:
+            JobFailed: it failed for good; what its processor raised, as text.
+            JobCancelled: with the reason.
+            ResultTimeout: nothing is known yet, or the queue's handle was closed; the job goes on.
+            ResultGone: no such job, or it was removed, or it ended and is no longer kept.
+            RedisRefused: Redis said no; all who wait are told.
+            InvalidOption: a timeout that is none.
+        Cost: all waiters of a queue's handle share one connection, by which one of them reads the queue's events. The
+        first call, and others that come later than their job's events, take a round trip, shared by up to 1,000 that
+        begin in one turn of an event loop.
+        """
+        value: R_co = self._results.wait(self.id, self._position, timeout)
+        return value
 
     def status(self) -> JobStatus | None:
         """State, attempts, result and times, or None: never added, or finished and no longer kept.

@@ -3,21 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Concatenate, Self, TypeVar, Unpack, overload
 
-from redqueue.client.adding import new_job, new_jobs
+from redqueue.client.adding import Before, new_job, new_jobs
 from redqueue.client.pools import RedisClient
 from redqueue.client.sync.job import Job
+from redqueue.client.sync.listening import listen
+from redqueue.client.sync.results import Results
 from redqueue.client.sync.runner import Runner
 from redqueue.client.transport import Transport, locate
 from redqueue.core import add, audit, inspect, steer, sweep
 from redqueue.core.add import NewJob
+from redqueue.core.events import Listener
 from redqueue.core.keys import Keys
 from redqueue.defaults import DEFAULT_PREFIX
 from redqueue.errors import Seconds
 from redqueue.options import CancelAnswer, JobOptions, State, check_job_id, check_queue_defaults
-from redqueue.records import JobStatus, QueueStats
+from redqueue.records import Event, EventKind, JobStatus, QueueStats
 from redqueue.settings import Settings
 from redqueue.shapes import JobData
 
@@ -55,8 +59,10 @@ class Queue:
         self.name = name
         self._keys = Keys(name, prefix)
         self._defaults = check_queue_defaults(defaults)
+        self._before = Before(name)
         location = locate(url, client, lambda: Settings.from_env().url)
         self._runner = Runner(Transport(location, client), self._keys)
+        self._results = Results(self._runner)
 
     @overload
     def add(self, job_type: str, data: object = None, **options: Unpack[JobOptions]) -> Job[Any]: ...
@@ -83,7 +89,7 @@ class Queue:
                 ``job_id``.
         Cost: one round trip.
         """
-        return self._store(new_job(job_type, data, options, self._defaults))
+        return self._store(new_job(job_type, data, options, self._defaults, self._before))
 
     def add_many(
         self,
@@ -101,14 +107,14 @@ class Queue:
                 or not at all.
         Cost: one round trip for 1,000 jobs or about 4 MiB.
         """
-        prepared = new_jobs(jobs, options, self._defaults)
+        prepared = new_jobs(jobs, options, self._defaults, self._before)
         answers = self._runner.run_steps(add.add_many(self._keys, prepared))
         pairs = zip(prepared, answers, strict=True)
-        return [Job(self._runner, job.id, job.job_type, answer) for job, answer in pairs]
+        return [Job(self._results, job.id, job.job_type, stored) for job, stored in pairs]
 
     def job(self, job_id: str) -> Job[Any]:
         """A handle on a job by its id. Takes no round trip, so it doesn't tell whether there is such a job."""
-        return Job(self._runner, check_job_id(job_id))
+        return Job(self._results, check_job_id(job_id))
 
     def get_status(self, job_id: str) -> JobStatus | None:
         """State, attempts, result and times of one job, or None: never added, or finished and no longer kept.
@@ -130,6 +136,16 @@ class Queue:
         Cost: one round trip.
         """
         return self._runner.run(inspect.get_data(self._keys, job_id, type))
+
+    def get_logs(self, job_id: str, start: int = 0, count: int = 100) -> Sequence[str]:
+        """Lines that the job's runs logged, the oldest first; of a long log only the last 1,000 are kept.
+
+        Args:
+            start: how many to skip.
+            count: at most 1,000.
+        Cost: one round trip.
+        """
+        return self._runner.run(inspect.get_logs(self._keys, job_id, start, count))
 
     def get_stats(self) -> QueueStats:
         """The queue in numbers. Cost: one round trip."""
@@ -218,8 +234,30 @@ class Queue:
         """
         return self._runner.run_steps(audit.audit(self._keys))
 
+    def events(self, *, since: str | datetime | None = None, kinds: Collection[EventKind] = ()) -> Generator[Event]:
+        """What happens in the queue, one after the other, for ever: `break` when it is enough.
+
+        By default from now on, and now is when the first one is asked for; who must not miss what comes before that
+        passes a `since`. A lost connection is made anew, for as long as it takes, without a gap or a repetition. Of
+        10,000 events or so the queue keeps the last ones; who reads more slowly gets one of kind "missed".
+
+        Args:
+            since: the id of the last event that was seen; "0" for the oldest one kept; or an aware datetime.
+            kinds: those that are wanted, all by default. "missed" always comes.
+        Raises:
+            InvalidOption: at once.
+            RedisRefused, RedisFull: Redis said no.
+        Cost: one connection while it waits; a round trip for up to 100 calls' events, and one when there are none for
+        5 s.
+        """
+        return listen(self._runner, Listener(self._keys, since, kinds))
+
     def close(self) -> None:
-        """Give the share of the pool back; the last share closes it. Twice is fine; a given client stays open."""
+        """Give the share of the pool back; the last share closes it. Twice is fine; a given client stays open.
+
+        Who waits for a result gets ResultTimeout.
+        """
+        self._results.close()
         self._runner.close()
 
     def __enter__(self) -> Self:
@@ -230,7 +268,7 @@ class Queue:
 
     def _store(self, job: NewJob) -> Job[Any]:
         answers = self._runner.run(add.add(self._keys, (job,)))
-        return Job(self._runner, job.id, job.job_type, answers[0])
+        return Job(self._results, job.id, job.job_type, answers[0])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

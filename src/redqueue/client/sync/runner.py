@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import time
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from redqueue.client.faults import CAUGHT
@@ -11,6 +13,7 @@ from redqueue.client.patience import PATIENCE, Patience, Trouble
 from redqueue.client.transport import Transport
 from redqueue.core.keys import Keys
 from redqueue.core.script import Call, Steps
+from redqueue.errors import RedisUnavailable
 
 R = TypeVar("R")
 
@@ -54,6 +57,24 @@ class Runner:
         except StopIteration as end:
             result: R = end.value
             return result
+
+    def wait_for_event(self, after: str, seconds: float) -> None:
+        """Wait until the queue has an event behind that one, or that long; less when the way to Redis is in trouble.
+
+        It says nothing of what happened: look by `run`.
+
+        Raises:
+            RedisRefused, RedisFull: Redis said no.
+        """
+        try:
+            self._transport.wait_for_entry(self.keys["events"], after, seconds)
+        except CAUGHT as error:
+            trouble = Trouble(self.patience, self._transport.target, time.monotonic())
+            with suppress(RedisUnavailable):
+                trouble.wait_after(error, time.monotonic())
+            time.sleep(random.uniform(0.1, 1))  # noqa: S311 - spreading load, not a secret
+            if trouble.reconnect:
+                self._transport.reset()
 
     def close(self) -> None:
         """Give the share of the pool back."""

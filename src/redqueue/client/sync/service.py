@@ -35,7 +35,7 @@ class JobQueueService:
     Args:
         url: by default, and without a client, that of the settings, which are by default `Settings.from_env`.
         client: a client of redis-py's, or its pool, with decode_responses=False; it is used as it is and never closed.
-        registry: where `execute` looks functions up; by default `ServiceRegistry.get_instance`.
+        registry: where `execute` looks functions up, and whose middlewares jobs pass; by default the application's.
     Raises:
         ConfigurationError: the URL or the client can't work.
     """
@@ -67,7 +67,11 @@ class JobQueueService:
         Raises:
             InvalidName: no queue can have that name.
         """
-        queue = self._queues.get(job_type) or Queue(job_type, self._url, client=self._client)
+        queue = self._queues.get(job_type)
+        if queue is not None:
+            return queue
+        queue = Queue(job_type, self._url, client=self._client)
+        queue._before.registry = self._registry
         if len(self._queues) < _MOST_HANDLES:  # names may come from URLs: they must not fill the memory
             self._queues[job_type] = queue
         return queue
@@ -165,4 +169,4 @@ class JobQueueService:
 
     def _store(self, task: generic.GenericTask) -> Job[Any]:
         queue = self.queue(task.queue)
-        return queue._store(new_generic_job(task, queue._defaults))
+        return queue._store(new_generic_job(task, queue._defaults, queue._before))

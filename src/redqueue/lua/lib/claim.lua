@@ -2,16 +2,23 @@
 --- @key waiting  zset: id by order
 --- @key active   zset: id -> lease deadline
 --- @key leases   hash: id -> lease
+--- @key expires  hash: id -> when it is too late to start it, ms
+--- @key states   hash: id -> its last checkpoint
 --- @family job
---- @use clock sentinels forget retention
+--- @arg worker   text: how people call the session
+--- @arg failed_count int, -1 for no limit
+--- @arg failed_age   int, ms, -1 for no limit
+--- @use clock sentinels forget retention end_unsettled events
 -- An answer that takes longer than its time-out would be asked for again and again: what is too much stays in line.
 local MOST_BYTES = 4194304
 -- Read so many at once: a thousand of 1 MiB would take a GiB only to be put back.
 local READ = 50
+local EXPIRED = '{"type":"JobExpired","message":"nobody started it in time: its expires_in is over"}'
 
 -- As many as are not too much; false for one that is missing.
 local function read_envelopes(ids)
   local envelopes, bytes = {}, 0
+  local restoring = redis.call('EXISTS', states) == 1
   for first = 1, #ids, READ do
     local names = {}
     for i = first, math.min(first + READ - 1, #ids) do names[#names + 1] = job .. ids[i] end
@@ -19,9 +26,27 @@ local function read_envelopes(ids)
       if bytes > MOST_BYTES then return envelopes end
       envelopes[#envelopes + 1] = envelope
       bytes = bytes + (envelope and #envelope or 0)
+      if restoring then bytes = bytes + redis.call('HSTRLEN', states, ids[#envelopes]) end
     end
   end
   return envelopes
+end
+
+-- By id, those that nobody started in time. What was started has no entry any more.
+local function find_expired(ids)
+  if redis.call('EXISTS', expires) == 0 then return {} end
+  local over = {}
+  for i, ms in ipairs(redis.call('HMGET', expires, unpack(ids))) do over[ids[i]] = ms and tonumber(ms) <= now or nil end
+  return over
+end
+
+local function end_expired(runs)
+  if #runs == 0 then return end
+  local ids = {}
+  for i, run in ipairs(runs) do ids[i] = run.id end
+  happened('expired', ids)
+  for _, run in ipairs(runs) do end_unsettled(failed, 'failed', run.id, run.order, 'error', EXPIRED, 0) end
+  trim(failed, failed_count, failed_age)
 end
 
 -- Answers ids, envelopes, and how many the line had of those asked for.
@@ -31,11 +56,13 @@ local function claim(count, token, lease_ms)
   local ids = {}
   for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
   local envelopes = read_envelopes(ids)
-  local claimed, bodies, missing, back = {}, {}, {}, {}
+  local claimed, bodies, missing, back, over, expired = {}, {}, {}, {}, find_expired(ids), {}
   local leasing, deadlines = {SENTINEL, ''}, {'+inf', SENTINEL}
   for i, id in ipairs(ids) do
     local order = popped[2 * i]
-    if envelopes[i] then
+    if envelopes[i] and over[id] then
+      expired[#expired + 1] = {id = id, order = order}
+    elseif envelopes[i] then
       claimed[#claimed + 1] = id
       bodies[#bodies + 1] = envelopes[i]
       leasing[#leasing + 1] = id
@@ -56,5 +83,7 @@ local function claim(count, token, lease_ms)
     forget(missing)
     unlink(missing)
   end
+  end_expired(expired)
+  happened('active', claimed, nil, {'worker', worker})
   return claimed, bodies, #ids
 end

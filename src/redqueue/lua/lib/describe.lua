@@ -2,6 +2,7 @@
 --- @key leases   hash: id -> lease
 --- @key tries    hash: id -> failures, crashes, recoveries
 --- @key notes    hash: id -> since, why it waits
+--- @key progress hash: id -> what its run told of it
 --- @family outcome
 --- @family session
 --- @list outcome_fields text: which ones of an outcome
@@ -15,14 +16,16 @@
 --- @reply workers  by name, of active jobs
 --- @reply tried    of those that are not finished
 --- @reply noted    of those that are not finished
+--- @reply told     of those that are not finished: what their runs told
 --- @reply outcomes the outcome's fields
 local function describe(ids, state)
   local finished = FINISHED[state]
   local answer = {state = state, now = now, ids = ids, heads = {}, spots = {}, claimed = {}, workers = {}, tried = {},
-                  noted = {}, outcomes = {}}
+                  noted = {}, told = {}, outcomes = {}}
   if not finished and #ids > 0 then
     answer.tried = redis.call('HMGET', tries, unpack(ids))
     answer.noted = redis.call('HMGET', notes, unpack(ids))
+    answer.told = redis.call('HMGET', progress, unpack(ids))
   end
   local names = {}
   local function name_of(holder)

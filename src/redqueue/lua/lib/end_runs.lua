@@ -1,52 +1,91 @@
---- End runs: list what is kept of them with its outcome, forget the rest.
+--- End runs: list what is kept of them with its outcome, tell of it, forget the rest.
 --- @key tries    hash: id -> failures, crashes, recoveries
+--- @key progress hash: id -> what its run told of it
+--- @key states   hash: id -> its last checkpoint
 --- @key meta     hash: totals
 --- @arg worker    text: how people call the session
 --- @arg completed_count int, -1 for no limit
 --- @arg completed_age   int, ms, -1 for no limit
 --- @arg failed_count    int, of failed and of cancelled
 --- @arg failed_age      int
---- @use lease order forget retention
+--- @use lease order forget retention events
 local function write_outcome(run, kind, text)
   local order, claimed = lease_parts(run.lease)
-  redis.call('HSET', outcome .. run.id, kind, text, 'attempt', run.attempt, 'priority', priority_of(order),
-             'started', claimed, 'finished', now, 'worker', worker)
+  local fields = {kind, text, 'attempt', run.attempt, 'priority', priority_of(order), 'started', claimed,
+                  'finished', now, 'worker', worker}
+  for name, value in pairs({progress = run.progress, state = run.state}) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  redis.call('HSET', outcome .. run.id, unpack(fields))
+  if #text > SMALL then redis.call('HSET', meta, 'large_at', now) end
 end
 
--- End runs of one kind: what retention would drop in this very call is never written.
+-- What an event says of one end: '>' for what is too large for it.
+local function detail_of(run, kind, text)
+  local small = #text > SMALL and '>' or text
+  if kind == 'error' then return run.attempt .. ' ' .. small end
+  return small ~= '' and small or nil
+end
+
+-- End runs of one kind: what retention would drop in this very call is not written, unless it is too large to be told.
 local function finish(runs, list, total, kind, count)
   if #runs == 0 then return end
   redis.call('HINCRBY', meta, total, #runs)
-  local kept, dropped, listed = 0, {}, {}
+  local kept, dropped, logs, listed, ids, details = 0, {}, {}, {}, {}, {}
   for i = #runs, 1, -1 do
     local run = runs[i]
     local own_rule = run.keep ~= '-'
+    run.text = kind == 'reason' and run.reason or run.outcome
     if run.keep == '0' or (not own_rule and count >= 0 and kept >= count) then
       dropped[#dropped + 1] = job .. run.id
+      logs[#logs + 1] = run.id
+      if #run.text > SMALL and may_linger(#run.text) then
+        write_outcome(run, kind, run.text)
+        redis.call('PEXPIRE', outcome .. run.id, LINGER)
+      end
     else
       if not own_rule then kept = kept + 1 end
       listed[#listed + 1] = run
     end
   end
-  if #dropped > 0 then redis.call('UNLINK', unpack(dropped)) end
+  if #dropped > 0 then
+    redis.call('UNLINK', unpack(dropped))
+    unlink_logs(logs)
+  end
   for i = #listed, 1, -1 do
     local run = listed[i]
-    write_outcome(run, kind, kind == 'reason' and run.reason or run.outcome)
+    if list == completed then run.state = nil end
+    write_outcome(run, kind, run.text)
     list_finished(list, run.id, run.keep)
   end
+  for i, run in ipairs(runs) do
+    ids[i] = run.id
+    details[run.id] = detail_of(run, kind, run.text)
+  end
+  happened(total, ids, details)
+end
+
+-- What a run told of itself is kept with its outcome; a job that is retried by hand goes on from its checkpoint.
+local function remember_told(runs, ids)
+  if redis.call('EXISTS', progress, states) == 0 then return end
+  local shown, saved = redis.call('HMGET', progress, unpack(ids)), redis.call('HMGET', states, unpack(ids))
+  for i, run in ipairs(runs) do run.progress, run.state = shown[i] or nil, saved[i] or nil end
 end
 
 local function end_runs(done, broken, stopped)
-  local ended, gone = {}, {}
+  local ended, runs, gone = {}, {}, {}
   for _, group in ipairs({done, broken, stopped}) do
     for _, run in ipairs(group) do
+      runs[#runs + 1] = run
       ended[#ended + 1] = run.id
       gone[#gone + 1] = outcome .. run.id
     end
   end
   if #ended == 0 then return end
-  -- An outcome from before belongs to a failed attempt, which has left its mark in tries.
-  if redis.call('EXISTS', tries) == 1 then redis.call('UNLINK', unpack(gone)) end
+  -- An outcome from before is a failed attempt's, which has left its mark in tries, or lingers of a former job.
+  if redis.call('EXISTS', tries) == 1 or any_large() then redis.call('UNLINK', unpack(gone)) end
+  remember_told(runs, ended)
   forget(ended)
   finish(done, completed, 'completed', 'result', completed_count)
   finish(broken, failed, 'failed', 'error', failed_count)

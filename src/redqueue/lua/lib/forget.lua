@@ -4,14 +4,20 @@
 --- @key notes    hash: id -> since, why it waits
 --- @key cancels  hash: id -> reason
 --- @key parked   hash: id -> priority or order of a delayed job
+--- @key expires  hash: id -> when it is too late to start it, ms
+--- @key progress hash: id -> what its run told of it
+--- @key states   hash: id -> its last checkpoint
 --- @key expiring zset: id -> when its own age ends
 local function forget(ids)
   redis.call('HDEL', leases, unpack(ids))
   -- The rare ones: nearly always none exists, and one call says so.
-  if redis.call('EXISTS', tries, notes, cancels, parked, expiring) == 0 then return end
+  if redis.call('EXISTS', tries, notes, cancels, parked, expires, progress, states, expiring) == 0 then return end
   redis.call('HDEL', tries, unpack(ids))
   redis.call('HDEL', notes, unpack(ids))
   redis.call('HDEL', cancels, unpack(ids))
   redis.call('HDEL', parked, unpack(ids))
+  redis.call('HDEL', expires, unpack(ids))
+  redis.call('HDEL', progress, unpack(ids))
+  redis.call('HDEL', states, unpack(ids))
   redis.call('ZREM', expiring, unpack(ids))
 end

@@ -1,16 +1,13 @@
---- Hand outcomes back: complete, fail, retry, snooze, release. The token decides; a stale one changes nothing.
+--- Hand outcomes back: complete, fail, retry, snooze, release, crash. The token decides; a stale one changes nothing.
 --- @key active    zset: id -> lease deadline
---- @key delayed   zset: id by due ms
---- @key parked    hash: id -> p<priority> or o<order>
 --- @key cancels   hash: id -> reason
---- @key notes     hash: id -> since, why it waits
 --- @arg session_id text
 --- @list settle_ids      text
 --- @list settle_numbers  the number of the claim: with the session, the token
---- @list settle_verdicts '<verb> <delay ms> <keep> <attempt>'; verb c f r s l, keep '-' | '0' | own age in ms
+--- @list settle_verdicts '<verb> <delay ms> <keep> <attempt>'; verb c f r s l k, keep '-' | '0' | own age in ms
 --- @list settle_outcomes result or error as JSON; of a snooze the reason
---- @use lease tries order end_runs due
-local settled = {c = {}, f = {}, x = {}, r = {}, s = {}, l = {}}
+--- @use lease tries end_runs again due
+local settled = {c = {}, f = {}, x = {}, r = {}, s = {}, l = {}, k = {}}
 local held, returning = {}, {}
 
 -- Sort what this session may settle by what becomes of it. Answers a letter each: o, x (ended as cancelled), l (lost).
@@ -52,39 +49,6 @@ local function take_back()
   end
 end
 
--- A retry counts a failure; at once it joins the end of its priority, else it is delayed and keeps that priority.
-local function retry_runs()
-  if #settled.r == 0 then return end
-  local sequence = take_sequence(#settled.r)
-  for i, run in ipairs(settled.r) do
-    local failed_runs, crashes, recoveries = tries_of(redis.call('HGET', tries, run.id))
-    set_tries(run.id, failed_runs + 1, crashes, recoveries)
-    write_outcome(run, 'error', run.outcome)
-    local priority = priority_of(lease_parts(run.lease))
-    if run.ms == 0 then
-      redis.call('ZADD', waiting, order_of(priority, sequence + i), run.id)
-    else
-      redis.call('ZADD', delayed, now + run.ms, run.id)
-      if priority ~= 0 then redis.call('HSET', parked, run.id, 'p' .. priority) end
-    end
-  end
-end
-
--- Neither counts, and both keep their place: a snooze until it is due, a release at once.
-local function return_runs()
-  for _, run in ipairs(settled.s) do
-    redis.call('ZADD', delayed, now + run.ms, run.id)
-    redis.call('HSET', parked, run.id, 'o' .. lease_parts(run.lease))
-    local since, why = string.match(redis.call('HGET', notes, run.id) or '', '^(%d+) (.*)$')
-    if run.outcome ~= '' and why ~= run.outcome then
-      redis.call('HSET', notes, run.id, whole(now) .. ' ' .. run.outcome)
-    elseif since and run.outcome == '' then
-      redis.call('HDEL', notes, run.id)
-    end
-  end
-  for _, run in ipairs(settled.l) do redis.call('ZADD', waiting, (lease_parts(run.lease)), run.id) end
-end
-
 local function settle()
   local letters = #settle_ids > 0 and sort_settles() or ''
   -- Redis checks its memory at a script's first write. This one frees or does nothing, so a full server still drains.
@@ -94,8 +58,11 @@ local function settle()
   take_back()
   end_runs(settled.c, settled.f, settled.x)
   local before = #settled.r + #settled.s > 0 and first_due()
-  retry_runs()
-  return_runs()
+  retry_runs(settled.r)
+  snooze_runs(settled.s)
+  release_runs(settled.l)
+  crash_runs(settled.k)
+  note_started({settled.r, settled.s, settled.k})
   if before then wake_if_earlier(before) end
   return letters
 end

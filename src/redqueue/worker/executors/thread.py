@@ -43,6 +43,17 @@ class Threads:
         else:
             self._started += 1
 
+    def replace_one(self) -> None:
+        """A thread is stuck: another one takes its place."""
+        self._limit += 1
+
+    def retire_one(self) -> None:
+        """The stuck one came back: one is too many."""
+        self._limit -= 1
+        self._started -= 1
+        self._busy -= 1
+        self._work.put(None)
+
     def done(self) -> None:
         """One submitted work has ended; called on the event loop."""
         self._busy -= 1

@@ -1,0 +1,176 @@
+"""One child process as the worker holds it: started, heard, killed and buried."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+from typing import Final, TypeAlias
+
+import msgspec
+
+from redqueue.registry.binding import Portable
+from redqueue.registry.resources import Resource
+from redqueue.worker.executors.child import serve
+from redqueue.worker.executors.pipe import Leave, ToChild, ToWorker, encode, for_worker
+
+GONE_WITHIN: Final = 1.0
+"""Seconds for a child that has closed its pipe, to be gone."""
+BURY_WITHIN: Final = 5.0
+"""Seconds for a child that was killed, to be gone."""
+
+_Context: TypeAlias = SpawnContext | ForkServerContext
+_processes: Final = threading.Lock()
+"""Whoever starts a process also looks after all others of this one; multiprocessing does so without a lock."""
+
+
+class ChildDied(Exception):
+    """The child ended under its job, or none could be started; the message says how.
+
+    Attributes:
+        begun: whether the job had reached it.
+    """
+
+    def __init__(self, message: str, *, begun: bool = False) -> None:
+        super().__init__(message)
+        self.begun = begun
+
+
+class ChildProcess:
+    """One child, and the worker's ends of the pipes to it. It is its owner's; others only `kill` and `wake` it.
+
+    Raises:
+        ChildDied: it could not be started.
+    """
+
+    def __init__(self, portables: Mapping[str, Portable], resources: tuple[Resource, ...]) -> None:
+        self.jobs = 0
+        self.ready = False
+        context = _start_context()
+        self._pipe, far = context.Pipe()
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
+        self._process: SpawnProcess | ForkServerProcess = context.Process(
+            target=serve, args=(far, portables, resources), name="redqueue-child"
+        )
+        try:
+            _start(self._process, context)
+        except Exception as error:
+            self._close_pipes()
+            raise ChildDied(f"no child process could be started: {type(error).__name__}: {error}") from error
+        finally:
+            far.close()
+
+    def is_alive(self) -> bool:
+        """Whether it can take a job: an idle child says nothing, so what can be read there is its end."""
+        return self._exit_code() is None and not self._pipe.poll(0)
+
+    def send(self, message: ToChild) -> None:
+        """Raises ChildDied when it is not there any more."""
+        try:
+            self._pipe.send_bytes(encode(message))
+        except OSError:
+            raise self.died() from None
+
+    def send_leave(self) -> None:
+        """Ask it to end."""
+        with suppress(OSError):
+            self._pipe.send_bytes(encode(Leave()))
+
+    def hear(self, seconds: float) -> ToWorker | None:
+        """The next message; None when there is none yet, or somebody called `wake`.
+
+        Raises:
+            ChildDied: it ended, or said what no child says.
+        """
+        found = wait([self._pipe, self._process.sentinel, self._woken], seconds)
+        if self._woken in found:
+            os.read(self._woken, 4096)
+        if self._pipe in found:
+            try:
+                message: ToWorker = for_worker(self._pipe.recv_bytes())
+                return message
+            except (EOFError, OSError, msgspec.MsgspecError):
+                raise self.died() from None
+        if self._process.sentinel in found or (not found and self._exit_code() is not None):
+            raise self.died()
+        return None
+
+    def wake(self) -> None:
+        """End a `hear`."""
+        with suppress(BlockingIOError):
+            os.write(self._waker, b".")
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        with suppress(ValueError):  # it is closed
+            self._process.kill()
+
+    def died(self) -> ChildDied:
+        """How it ended; it has closed its pipe, so it does."""
+        code = self.reap(GONE_WITHIN)
+        if code is None:
+            self.kill()
+            self.reap(BURY_WITHIN)
+            return ChildDied("the child process closed its pipe to the worker, and was killed")
+        if code < 0:
+            return ChildDied(f"the child process was ended by {_signal_name(-code)}")
+        return ChildDied(f"the child process ended with exit code {code}")
+
+    def reap(self, seconds: float) -> int | None:
+        """Its exit code, once it has ended; None: it hasn't."""
+        until = time.monotonic() + seconds
+        while (code := self._exit_code()) is None and (left := until - time.monotonic()) > 0:
+            if wait([self._process.sentinel], min(left, 0.1)):
+                time.sleep(0.001)  # it is about to be one that can be waited for
+        return code
+
+    def close(self) -> None:
+        """Of a child that has ended."""
+        self._close_pipes()
+        with _processes, suppress(ValueError):  # not even killing it helped
+            self._process.close()
+
+    def _exit_code(self) -> int | None:
+        with _processes:
+            return self._process.exitcode
+
+    def _close_pipes(self) -> None:
+        self._pipe.close()
+        os.close(self._woken)
+        os.close(self._waker)
+
+
+def _start_context() -> _Context:
+    """The start method that the program chose, unless it is fork, which would copy the worker's threads and sockets."""
+    if multiprocessing.get_start_method(allow_none=True) == "forkserver":
+        return multiprocessing.get_context("forkserver")
+    return multiprocessing.get_context("spawn")
+
+
+def _start(process: SpawnProcess | ForkServerProcess, context: _Context) -> None:
+    with _processes:
+        if not isinstance(context, SpawnContext):
+            process.start()
+            return
+        resource_tracker.ensure_running()  # it would be started with the mask, and undo it
+        # A child that is still starting would be ended by Ctrl-C.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,180 @@
+"""What running jobs tell of themselves, gathered from all threads until a trip takes it along."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+from redqueue.core.lease import MOST_A_CALL, MOST_BYTES, Claimed, Reports
+from redqueue.core.report import LINE, Kind
+from redqueue.defaults import MAX_LOG_LINES
+from redqueue.errors import LeaseLost, Seconds
+from redqueue.units import to_ms
+
+FLUSH_WITHIN: Final = 0.25
+"""Seconds for which a report waits for company, unless somebody waits for it."""
+
+
+class Noted:
+    """The receipt of one report, or of several that a later one replaced before they left."""
+
+    __slots__ = ("_desk", "_future")
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._future: Future[None] = Future()
+
+    def wait(self, timeout: Seconds | None = None) -> None:
+        """Block until Redis has it, in a thread."""
+        if self._desk.is_on_loop() and not self._future.done():
+            raise RuntimeError("this is the event loop, which wait() would block: await the receipt instead")
+        self._desk.hurry()
+        self._future.result(None if timeout is None else to_ms("timeout", timeout) / 1000)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._desk.hurry()
+        return asyncio.wrap_future(self._future).__await__()
+
+    def when_answered(self, told: Callable[[bool], None]) -> None:
+        """Call back, in whichever thread, with whether Redis has it."""
+        self._future.add_done_callback(lambda future: told(not future.cancelled() and future.exception() is None))
+        self._desk.hurry()
+
+    def answer(self, error: Exception | None) -> None:
+        """Redis has it, or refused it."""
+        with suppress(InvalidStateError):  # whoever awaited it was cancelled
+            if error is None:
+                self._future.set_result(None)
+            else:
+                self._future.set_exception(error)
+
+
+class _Entry:
+    __slots__ = ("kind", "receipt", "run", "text")
+
+    def __init__(self, run: Claimed, kind: Kind, text: bytes, receipt: Noted) -> None:
+        self.run = run
+        self.kind = kind
+        self.text = text
+        self.receipt = receipt
+
+
+class Desk:
+    """The reports of one queue's runs, on their way.
+
+    Reports of one run leave one trip after the other: two trips at once could overtake each other, and an older
+    checkpoint would replace a newer one.
+
+    Attributes:
+        busy: runs whose reports are in a trip; neither more of them nor their outcomes leave meanwhile.
+    """
+
+    def __init__(self, on_noted: Callable[[], None]) -> None:
+        self.busy: set[Claimed] = set()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._on_noted = on_noted
+        self._lock = threading.Lock()
+        self._entries: dict[tuple[Claimed, Kind, int], _Entry] = {}
+        self._lines = 0
+        self._flush_by: float | None = None
+        self._closed = False
+
+    def note(self, run: Claimed, kind: Kind, text: bytes) -> Noted:
+        """Take a report, from any thread."""
+        with self._lock:
+            self._lines += kind == LINE
+            # Lines are all kept, and in order; of the others the latest wins.
+            key = (run, kind, self._lines if kind == LINE else 0)
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = _Entry(run, kind, text, Noted(self))
+            else:
+                entry.text = text
+            first = self._flush_by is None
+            if first:
+                self._flush_by = monotonic() + FLUSH_WITHIN
+            crowded = len(self._entries) >= MAX_LOG_LINES
+        if self._closed:
+            self.forget(run)
+        elif crowded:
+            self.hurry()
+        elif first:
+            self._tell()
+        return entry.receipt
+
+    def hurry(self) -> None:
+        """Somebody waits for what was noted."""
+        if self._flush_by is not None and self._flush_by > 0:
+            self._flush_by = 0.0
+            self._tell()
+
+    def is_on_loop(self) -> bool:
+        """Whether this is the thread of the worker's event loop."""
+        return threading.get_ident() == self._thread
+
+    def due_in(self) -> float | None:
+        """Seconds until a trip should leave for what waits; None: nothing does, or its run's last trip is still out."""
+        flush_by = self._flush_by
+        if flush_by is None or (self.busy and all(entry.run in self.busy for entry in list(self._entries.values()))):
+            return None
+        return max(flush_by - monotonic(), 0)
+
+    def take(self, first: Iterable[Claimed]) -> list[_Entry]:
+        """What a trip carries, about 4 MiB of at most 1,000: those of the runs that it settles before others."""
+        if not self._entries:
+            return []
+        settled = set(first)
+        with self._lock:
+            ready = [item for item in self._entries.items() if item[1].run not in self.busy]
+            ready.sort(key=lambda item: item[1].run not in settled)
+            taken: list[_Entry] = []
+            size = 0
+            for key, entry in ready[:MOST_A_CALL]:
+                size += len(entry.text)
+                if taken and size > MOST_BYTES:
+                    break
+                taken.append(self._entries.pop(key))
+            if not self._entries:
+                self._flush_by = None
+        self.busy.update(entry.run for entry in taken)
+        return taken
+
+    def answer(self, taken: list[_Entry], letters: str) -> None:
+        """The trip is back."""
+        for entry, letter in zip(taken, letters, strict=True):
+            entry.receipt.answer(None if letter == "o" else _lost(entry.run))
+        self.busy.difference_update(entry.run for entry in taken)
+
+    def forget(self, run: Claimed | None = None) -> None:
+        """Let go of what that run told, or all: its lease is lost, or the worker has left."""
+        with self._lock:
+            gone = [key for key in self._entries if run is None or key[0] is run]
+            entries = [self._entries.pop(key) for key in gone]
+            if not self._entries:
+                self._flush_by = None
+        for entry in entries:
+            entry.receipt.answer(_lost(entry.run))
+
+    def close(self) -> None:
+        """No trip leaves any more."""
+        self._closed = True
+        self.forget()
+
+    def _tell(self) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._on_noted)
+
+
+def columns_of(taken: list[_Entry]) -> Reports:
+    """As the script takes them."""
+    return Reports([one.run for one in taken], [one.kind for one in taken], [one.text for one in taken])
+
+
+def _lost(run: Claimed) -> LeaseLost:
+    return LeaseLost(f"job {run.id}: its lease was lost before this was noted; another run may have it")

@@ -1,0 +1,86 @@
+"""One run of one job, and what its context knows of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from redqueue.context import JobContext, Receipt
+from redqueue.core.lease import Claimed
+from redqueue.core.lifecycle import RunRules
+from redqueue.core.report import LINE, PROGRESS, STATE, Kind, line_text, progress_text, state_text
+
+if TYPE_CHECKING:
+    from redqueue.registry.binding import Prepared
+    from redqueue.worker.executors.process import ChildRun
+    from redqueue.worker.pump import Pump
+    from redqueue.worker.reports import Noted
+
+Stopped = Literal["", "lost", "cancelled", "leaving", "timeout"]
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class Run:
+    """What the executors and the context share of a run.
+
+    Attributes:
+        stopped: why the run was told to stop; empty: it was not.
+        entered: its coroutine has begun; a task that is cancelled before never runs.
+        due: the monotonic time at which something is to be done about it.
+    """
+
+    __slots__ = (
+        "attempt",
+        "child",
+        "claimed",
+        "context",
+        "due",
+        "entered",
+        "prepared",
+        "pump",
+        "rules",
+        "stopped",
+        "task",
+    )
+
+    def __init__(self, pump: Pump, claimed: Claimed, prepared: Prepared, rules: RunRules) -> None:
+        self.pump = pump
+        self.claimed = claimed
+        self.prepared = prepared
+        self.rules = rules
+        self.attempt = claimed.failed + 1
+        self.stopped: Stopped = ""
+        self.entered = False
+        self.due: float | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.child: ChildRun | None = None
+        self.context: JobContext | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run should stop."""
+        return self.stopped != ""
+
+    @property
+    def restored(self) -> Any:
+        """The last checkpoint of an earlier run."""
+        return None if self.claimed.saved is None else _decode(self.claimed.saved)
+
+    def note(self, kind: Kind, text: bytes) -> Noted:
+        """Take what was encoded already, as in a child process."""
+        return self.pump.desk.note(self.claimed, kind, text)
+
+    def note_progress(self, done: float | None, message: str | None, data: object) -> Receipt:
+        """Send progress, the latest only."""
+        return self.note(PROGRESS, progress_text(done, message, data))
+
+    def note_line(self, line: str) -> Receipt:
+        """Send a line of the job's log."""
+        return self.note(LINE, line_text(line))
+
+    def note_state(self, state: object) -> Receipt:
+        """Send a checkpoint, the latest only."""
+        return self.note(STATE, state_text(state))
