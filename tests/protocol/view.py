@@ -65,8 +65,9 @@ def _session_field(name: str, text: str) -> Any:
     if name in _FACTS:
         return _whole(text) if name == "seen" else text
     head, _, ids = text.partition("|")
-    number, words, *_ = head.split(" ")  # then letters of reports, which the model sends none of, and the fence
-    return (int(number), words, ids.split())
+    # Behind the words of a lane stand the letters of reports, which the model sends none of, and the fence.
+    number, *words = head.split(" ")[:2]
+    return (int(number), *words, ids.split())
 
 
 def _fixed(name: str, pairs: Mapping[str, str]) -> dict[str, Any]:

@@ -110,8 +110,10 @@ class Told:
         self._asked().result(None if timeout is None else to_ms("timeout", timeout) / 1000)
 
     def __await__(self) -> Generator[Any, None, None]:
+        answer = asyncio.wrap_future(self._asked())
+        answer.add_done_callback(_seen)
         # Shielded: who else waits for it is not cancelled along with this one.
-        return asyncio.shield(asyncio.wrap_future(self._asked())).__await__()
+        return asyncio.shield(answer).__await__()
 
     def _asked(self) -> Future[None]:
         if self._future is None:
@@ -429,6 +431,12 @@ def _memory() -> int:
     except (OSError, ValueError, IndexError):
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
+
+
+def _seen(answer: asyncio.Future[None]) -> None:
+    """So that asyncio doesn't report the refusal of a receipt whose waiter was cancelled."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _end_now() -> NoReturn:

@@ -69,8 +69,8 @@ class ChildProcess:
             far.close()
 
     def is_alive(self) -> bool:
-        """Whether it can take a job: an idle child says nothing, so what can be read there is its end."""
-        return self._exit_code() is None and not self._pipe.poll(0)
+        """Whether it can take a job: once it is ready an idle child says nothing, so what can be read is its end."""
+        return self._exit_code() is None and not (self.ready and self._pipe.poll(0))
 
     def send(self, message: ToChild) -> None:
         """Raises ChildDied when it is not there any more."""

@@ -179,8 +179,9 @@ class Children:
                 raise
             run.attach(None)
             if ended is None:
-                self._bury(child)  # it was still starting
+                self._give_back(child, 0)  # it is still starting, for another job
                 continue
+            child.jobs += 1
             self._give_back(child, ended.memory)
             return Ending(outcome_of(ended), ended.error_type, ended.told_to_stop)
 
@@ -217,7 +218,6 @@ class Children:
         return child
 
     def _give_back(self, child: ChildProcess, memory: int) -> None:
-        child.jobs += 1
         worn = self._max_jobs is not None and child.jobs >= self._max_jobs
         grown = self._max_memory is not None and memory > self._max_memory
         with self._lock:
