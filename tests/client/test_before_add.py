@@ -16,6 +16,17 @@ class Note(JobData[int]):
     text: str
 
 
+def noting(seen: list[JobToAdd]) -> ServiceRegistry:
+    registry = ServiceRegistry()
+
+    @registry.middleware("add")
+    def note(job: JobToAdd) -> JobToAdd:
+        seen.append(job)
+        return job
+
+    return registry
+
+
 @pytest.fixture
 def seen() -> list[JobToAdd]:
     return []
@@ -23,9 +34,7 @@ def seen() -> list[JobToAdd]:
 
 @pytest.fixture
 def registry(seen: list[JobToAdd]) -> ServiceRegistry:
-    registry = ServiceRegistry()
-    registry.middleware("add")(lambda job: seen.append(job) or job)
-    return registry
+    return noting(seen)
 
 
 @pytest.fixture
@@ -89,9 +98,7 @@ def test_all_that_a_service_adds_passes_its_own(
     handles: Any, server: PrivateServer, registry: ServiceRegistry, seen: list[JobToAdd], monkeypatch: Any
 ) -> None:
     others: list[JobToAdd] = []
-    applications = ServiceRegistry()
-    applications.middleware("add")(lambda job: others.append(job) or job)
-    monkeypatch.setattr(ServiceRegistry, "_instance", applications)
+    monkeypatch.setattr(ServiceRegistry, "_instance", noting(others))
 
     @registry.task("sum")
     def add_up(one: int, two: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -119,8 +120,11 @@ def test_a_middleware_of_the_add_returns_the_job_for_its_queue(returned: Any, wh
     def give(job: JobToAdd) -> Any:
         return returned
 
+    def next_one(job: JobToAdd) -> JobToAdd:
+        raise AssertionError("called after a refusal")
+
     with pytest.raises(RegistrationError, match=f"give.* {why}.*nothing was sent"):
-        pass_through([give, partial(pytest.fail, "called after a refusal")], JOB)
+        pass_through([give, next_one], JOB)
 
 
 def test_options_are_changed_by_giving_others() -> None:
@@ -140,7 +144,7 @@ def test_nothing_is_put_around_after_a_worker_started() -> None:
     for register in late:
         with pytest.raises(RegistrationError, match="registered after a worker started"):
             register()
-    assert registry.around_run == registry.before_add == () and not registry.hooks().wants("start")
+    assert (registry.around_run, registry.before_add) == ((), ()) and not registry.hooks().wants("start")
 
 
 def test_only_kinds_with_hooks_are_wanted() -> None:
@@ -217,8 +221,6 @@ async def test_an_async_hook_is_kept_alive_until_it_ends() -> None:
 
     hooks = registry.hooks()
     hooks.tell("start", FACT)
-    import gc
-
     gc.collect()
     go.set()
     await asyncio.wait_for(told.wait(), 10)

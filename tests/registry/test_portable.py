@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.reduction import ForkingPickler
@@ -70,7 +71,7 @@ class WantsMore(BaseProcessor[int, int]):
 
 def sent(thing: Any) -> Any:
     """As a child process gets it."""
-    return ForkingPickler.loads(ForkingPickler.dumps(thing))
+    return pickle.loads(ForkingPickler.dumps(thing))
 
 
 def test_all_that_runs_in_processes_is_compiled_again() -> None:
