@@ -56,12 +56,15 @@ class Run(Protocol):
 
     def note_progress(self, done: float | None, message: str | None, data: object) -> Receipt:
         """Send progress, the latest only."""
+        ...
 
     def note_line(self, line: str) -> Receipt:
         """Send a line of the job's log."""
+        ...
 
     def note_state(self, state: object) -> Receipt:
         """Send a checkpoint, the latest only."""
+        ...
 
 
 class JobFacts(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ class Awaited:
         if not callable(value):
             return value
         if name == "events":
-            return lambda **options: one_by_one(value(**options))
+            return lambda **options: one_by_one(cast("Any", value)(**options))
         if name == "result":  # waits, while the worker and other waiters go on
             return lambda *args, **options: asyncio.to_thread(value, *args, **options)
         if name in NOT_AWAITED:

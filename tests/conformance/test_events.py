@@ -161,6 +161,7 @@ async def test_the_log_of_a_job(queue: AsyncQueue, work: Work, registry: Service
     assert await queue.get_logs(job.id) == [f"line {n} \u00fc" for n in range(5)]
     assert await queue.get_logs(job.id, 1, 2) == ["line 1 \u00fc", "line 2 \u00fc"]
     assert await queue.get_logs(job.id, 9) == await queue.get_logs("unknown") == []
-    for wrong in ({"start": -1}, {"count": 0}, {"count": 1001}, {"start": "0"}):
+    bad: list[dict[str, Any]] = [{"start": -1}, {"count": 0}, {"count": 1001}, {"start": "0"}]
+    for wrong in bad:
         with pytest.raises(InvalidOption):
             await queue.get_logs(job.id, **wrong)

@@ -444,4 +444,5 @@ def test_the_stream_is_read_on_from_the_position(world: World) -> None:
     world.run("a", Complete(b"1"))
     assert watch.feed(world(watch.next_call(world.keys))) is None
     assert waiter.ending == Ending("completed", b"1")
+    assert watch.position is not None
     assert world(tail(world.keys, after(watch.position))).entries == []

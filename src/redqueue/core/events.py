@@ -26,7 +26,7 @@ KINDS: Final[frozenset[str]] = frozenset(get_args(EventKind))
 TOO_LARGE: Final = b">"
 """A detail that is looked up under the job's outcome instead."""
 
-_WRITTEN: Final = {kind.encode(): cast(EventKind, kind) for kind in KINDS - {"missed"}}
+_WRITTEN: Final[dict[bytes, EventKind]] = {kind.encode(): cast(EventKind, kind) for kind in KINDS - {"missed"}}
 _OF_THE_QUEUE: Final = frozenset((b"drained", b"paused", b"resumed"))
 _SINCE: Final = re.compile(r"0|(\d{1,15})-(\d{1,19})(?:\.(\d{1,9}))?", re.ASCII)
 

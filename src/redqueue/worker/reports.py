@@ -59,7 +59,7 @@ class _Entry:
 
     def __init__(self, run: Claimed, kind: Kind, text: bytes, receipt: Noted) -> None:
         self.run = run
-        self.kind = kind
+        self.kind: Kind = kind
         self.text = text
         self.receipt = receipt
 
@@ -173,7 +173,8 @@ class Desk:
 
 def columns_of(taken: list[_Entry]) -> Reports:
     """As the script takes them."""
-    return Reports([one.run for one in taken], [one.kind for one in taken], [one.text for one in taken])
+    kinds: list[Kind] = [one.kind for one in taken]
+    return Reports([one.run for one in taken], kinds, [one.text for one in taken])
 
 
 def _lost(run: Claimed) -> LeaseLost:
