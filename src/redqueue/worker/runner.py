@@ -127,7 +127,8 @@ class Runner:
                 run.child.terminate()
             else:
                 run.child.cancel()
-        if why != "leaving" and (execution != "thread" or why != "cancelled"):
+        # Once: a renewal says again and again that the job is cancelled.
+        if first and why != "leaving" and (execution != "thread" or why != "cancelled"):
             # A thread that goes on after a cancel may complete; nothing else holds its slot for ever.
             self._deadlines.set(run, STUCK_AFTER)
 
