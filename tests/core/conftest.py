@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import fakeredis
 import pytest
@@ -13,18 +13,21 @@ from redis.exceptions import NoScriptError
 from redqueue.core import lease
 from redqueue.core.add import add_many, prepare
 from redqueue.core.audit import audit
+from redqueue.core.events import happenings
 from redqueue.core.keys import Keys
 from redqueue.core.lifecycle import Complete, Fail, Release, RetryIn, RunRules, Settlement, SnoozeFor, words_of
 from redqueue.core.steer import cancel
 from redqueue.embedded import PrivateServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from redqueue.core.report import Kind
     from redqueue.core.script import Call, Steps
     from redqueue.options import AddAnswer
 
 R = TypeVar("R")
+Told: TypeAlias = "tuple[lease.Claimed, Kind, bytes]"
 
 ERROR = b'{"type":"ValueError","message":"no such number","traceback":"Traceback ..."}'
 
@@ -128,9 +131,71 @@ class World:
         self, settles: lease.Settles, n: int, session: str = "s", rule: lease.ListRule | None = None
     ) -> lease.Trip:
         """One round trip of a session's lane."""
-        number = next(self._numbers)
-        made = lease.pump(self.keys, session, f"host:{session}", "0", number, settles, n, (), rule or lease.ListRule())
-        return self(made)
+        return self(self.trip(settles, n, session=session, rule=rule))
+
+    def trip(
+        self,
+        settles: lease.Settles | None = None,
+        n: int = 0,
+        told: Sequence[Told] = (),
+        session: str = "s",
+        rule: lease.ListRule | None = None,
+    ) -> Call[lease.Trip]:
+        """The same, not sent yet; with what running jobs tell."""
+        reports = lease.Reports(*zip(*told, strict=True)) if told else lease.NO_REPORTS
+        return lease.pump(
+            self.keys,
+            session,
+            f"host:{session}",
+            "0",
+            next(self._numbers),
+            settles or lease.Settles(),
+            n,
+            (),
+            rule or lease.ListRule(),
+            reports,
+        )
+
+    def tell(self, *told: Told, session: str = "s") -> str:
+        """What running jobs tell; a letter each."""
+        return self(self.trip(told=told, session=session)).told
+
+    def events(self, *kinds: str) -> list[tuple[str, str, str | None]]:
+        """What happened, of these kinds or of all: kind, id and detail."""
+        found = [
+            one
+            for _, fields in self.client.xrange(self.keys["events"])
+            for one in happenings([part for pair in fields.items() for part in pair])
+        ]
+        told = [(one.kind.decode(), (one.job_id or b"").decode(), one.detail) for one in found]
+        return [
+            (kind, id, None if text is None else text.decode()) for kind, id, text in told if not kinds or kind in kinds
+        ]
+
+    def entries(self) -> list[dict[bytes, bytes]]:
+        """The entries of the stream, each as its fields."""
+        return [fields for _, fields in self.client.xrange(self.keys["events"])]
+
+    def stored(self) -> dict[bytes, bytes]:
+        """All that is kept, but for sessions, events and what a queue has one of."""
+        mine = (b"session:", b"producer:", b"events", b"meta")
+        base = self.keys.base.encode()
+        found = {key: self.client.dump(key) for key in sorted(self.client.scan_iter(count=1000))}
+        return {key: dump for key, dump in found.items() if not key.removeprefix(base).startswith(mine)}
+
+    def outcome(self, job_id: str) -> dict[str, str]:
+        """All that is kept of how a job ended."""
+        found = self.client.hgetall(self.keys.family("outcome") + job_id)
+        return {name.decode(): text.decode() for name, text in found.items()}
+
+    def lines(self, job_id: str) -> list[str]:
+        """What a job's runs logged."""
+        return [line.decode() for line in self.client.lrange(self.keys.log(job_id), 0, -1)]
+
+    def noted(self, name: str, job_id: str = "a") -> str | None:
+        """A job's field of one of the hashes."""
+        text = self.client.hget(self.keys[name], job_id)
+        return None if text is None else text.decode()
 
     def tokens(self) -> int:
         """How many wake tokens are out."""

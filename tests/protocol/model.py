@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.protocol.model_parts import SPAN, Job, Lease, Run, Session, as_claimed, order_of, parked_priority
+from tests.protocol.model_parts import SPAN, Job, Lane, Lease, Run, Session, as_claimed, order_of, parked_priority
 
-from redqueue.core.lease import Claimed, ListRule, Recovery, Renewal, Settles, Trip
+from redqueue.core.lease import NO_REPORTS, Claimed, ListRule, Recovery, Renewal, Reports, Settles, Trip
 
 CLOSED: Final = 2**53
 HOUR: Final = 3_600_000
 FINISHED: Final = ("completed", "failed", "cancelled")
+EXPIRED: Final = '{"type":"JobExpired","message":"nobody started it in time: its expires_in is over"}'
 STATES: Final = ("waiting", "delayed", "active", *FINISHED)
 
 
@@ -54,6 +55,7 @@ class Model:
                 fresh[id] = (envelope, place)
         if fresh and not self.meta.get("seq"):
             self.meta.setdefault("format", 1)
+            self.meta["born"] = self.now
         earliest = self._next_due()
         for id, (envelope, place) in fresh.items():
             self._place_new(id, envelope, *place.split(" "))
@@ -62,10 +64,13 @@ class Model:
         self._wake_if_earlier_than(earliest)
         return letters
 
-    def _place_new(self, id: str, envelope: bytes, priority: str, how: str = "") -> None:
+    def _place_new(self, id: str, envelope: bytes, priority: str, *words: str) -> None:
         sequence = self._sequence()
+        how = next((word for word in words if word[0] in "lda"), "")
+        within = next((int(word[1:]) for word in words if word[0] == "e"), None)
         due = {"d": self.now, "a": 0}.get(how[:1], 0) + int(how[1:] or 0)
-        job = self.jobs[id] = Job(id, envelope, self.now, "waiting", 0)
+        start_by = None if within is None else max(self.now, due) + within
+        job = self.jobs[id] = Job(id, envelope, self.now, "waiting", 0, start_by=start_by)
         if due > self.now:
             job.move("delayed", due, parked="" if priority == "0" else f"p{priority}")
         else:
@@ -92,9 +97,11 @@ class Model:
             return "no"
         failed = 0 if fresh else int(job.outcome["attempt"])
         old = job.outcome if failed and "error" in job.outcome else {}
-        kept = {name: told for name, told in old.items() if name not in ("result", "reason", "finished")}
+        forgotten = ("result", "reason", "finished", "progress", "state")
+        kept = {name: told for name, told in old.items() if name not in forgotten}
         order = order_of(int(job.outcome["priority"]), self._sequence())
-        self.jobs[id] = Job(id, job.envelope, job.created, "waiting", order, failed=failed, outcome=kept)
+        again = self.jobs[id] = Job(id, job.envelope, job.created, "waiting", order, failed=failed, outcome=kept)
+        again.saved, again.lines = job.outcome.get("state"), job.lines
         self._wake()
         return "done"
 
@@ -159,36 +166,59 @@ class Model:
         n: int,
         unstarted: Sequence[Claimed],
         rule: ListRule,
+        reports: Reports = NO_REPORTS,
     ) -> Trip:
         kept = self.sessions.setdefault(session, Session())
-        last, words, ids = kept.lanes.get(lane, (0, "", []))
-        if number < last:
+        last = kept.lanes.get(lane, Lane())
+        if number < last.number:
             return Trip(True, "", "", [], self.now, self.lease, -1, False, self.paused)
-        if number == last:
-            still = [self.jobs[id] for id in ids if self._held(id, session, number) == "."]
-            return self._answer(words, still)
+        if number == last.number:
+            still = [self.jobs[id] for id in last.ids if self._held(id, session, number) == "."]
+            return self._answer(last, still)
+        told = self._take_reports(session, reports)
         words = self._settle(session, worker, settles, rule)
         self._line_up(job for job in self.jobs_in("delayed") if job.score <= self.now)
-        claimed = [] if self.paused else self.jobs_in("waiting")[:n]
+        popped = [] if self.paused else self.jobs_in("waiting")[:n]
+        claimed = [job for job in popped if job.start_by is None or job.start_by > self.now]
         for position, job in enumerate(claimed, 1):
             lease = Lease(session, number, job.score, self.now, position)
             job.move("active", self.now + self.lease, lease=lease)
-        answer = self._answer(words, claimed)
-        if len(claimed) == n and (answer.more or (n > 0 and 0 <= answer.next_due_ms <= 5000)):
+        self._expire([job for job in popped if job not in claimed], rule)
+        fence = max(self.meta.get("fence", 0) + 1, self.now * 1000) if claimed else 0
+        if fence:
+            self.meta["fence"] = fence
+        done = kept.lanes[lane] = Lane(number, words, told, fence, [job.id for job in claimed])
+        answer = self._answer(done, claimed)
+        if len(popped) == n and (answer.more or (n > 0 and 0 <= answer.next_due_ms <= 5000)):
             self.token = True
         self.meta["keep"] = " ".join(str(limit) for limit in (*rule.completed, *rule.failed))
-        kept.lanes[lane] = (number, words, [job.id for job in claimed])
         if kept.unstarted is None or kept.unstarted[0] < number:
             kept.unstarted = (number, [f"{one.number}:{one.position}" for one in unstarted])
         return answer
 
-    def _answer(self, words: str, jobs: list[Job]) -> Trip:
+    def _take_reports(self, session: str, reports: Reports) -> str:
+        letters = ""
+        for run, kind, text in zip(reports.runs, reports.kinds, reports.texts, strict=True):
+            held = self._held(run.id, session, run.number) is not None
+            letters += "o" if held else "l"
+            if held:
+                self.jobs[run.id].tell(kind, text.decode())
+        return letters
+
+    def _expire(self, jobs: list[Job], rule: ListRule) -> None:
+        """What nobody started in time fails when it would be claimed."""
+        for job in jobs:
+            self._end(job, "failed", {"error": EXPIRED, "attempt": 0, "priority": job.score // SPAN})
+        if jobs:
+            self._trim("failed", *rule.failed)
+
+    def _answer(self, done: Lane, jobs: list[Job]) -> Trip:
         due = self._next_due()
         return Trip(
             False,
-            words,
-            "",
-            [as_claimed(job) for job in jobs],
+            done.words,
+            done.told,
+            [as_claimed(job, done.fence) for job in jobs],
             self.now,
             self.lease,
             -1 if due is None else max(due - self.now, 0),
@@ -211,8 +241,8 @@ class Model:
         self._finish("failed", [run for run in runs if run.verb == "f"], *rule.failed)
         self._finish("cancelled", [run for run in runs if run.verb == "x"], *rule.failed)
         earliest = self._next_due()
-        for back in sorted(runs, key=lambda run: "rsl".find(run.verb)):
-            if back.verb in "rsl":
+        for back in sorted(runs, key=lambda run: "rslk".find(run.verb)):
+            if back.verb in "rslk":
                 self._bring_back(back)
         self._wake_if_earlier_than(earliest)
         return words
@@ -223,7 +253,10 @@ class Model:
         for run in reversed(runs):
             drop = run.keep == "0" or (run.keep == "-" and spare == 0)
             spare -= run.keep == "-" and spare > 0
-            self._end(run.job, state, run.told, run.keep)
+            told = dict(run.told)
+            if run.job.progress is not None:
+                told["progress"] = run.job.progress
+            self._end(run.job, state, told, run.keep)
             if drop:
                 del self.jobs[run.job.id]
         if runs:
@@ -231,7 +264,12 @@ class Model:
 
     def _bring_back(self, run: Run) -> None:
         job, order, due = run.job, run.job.order, self.now + run.ms
-        if run.verb == "l":
+        if run.verb != "l":
+            job.start_by = None  # it was started
+        if run.verb == "k":
+            job.crashes += 1
+            job.recoveries += 1
+        if run.verb in "lk":
             job.move("waiting", order)
         elif run.verb == "s":
             job.take_note(self.now, run.told["note"])
@@ -296,6 +334,7 @@ class Model:
             return True
         else:
             job.crashes += crash
+            job.start_by = None if crash else job.start_by
             job.recoveries += 1
             job.lease.mark = "C" if crash else "R"
             job.move("waiting", job.order, lease=job.lease)
@@ -315,7 +354,7 @@ class Model:
                 told = {"reason": job.cancel, "attempt": job.failed, "priority": job.order // SPAN}
                 self._end(job, "cancelled", told)
         kept = self.sessions.setdefault(session, Session())
-        kept.lanes.update((lane, (CLOSED, "", [])) for lane in lanes)
+        kept.lanes.update((lane, Lane(CLOSED)) for lane in lanes)
         kept.unstarted = None
         kept.facts["left"] = "1"
         self.seen.pop(session, None)
@@ -384,6 +423,9 @@ class Model:
         self.meta[state] = self.meta.get(state, 0) + 1
         ended = self.jobs[job.id] = Job(job.id, job.envelope, job.created, state, self.now)
         ended.outcome = {**told, "finished": self.now}
+        ended.lines = job.lines
+        if job.saved is not None and state != "completed":
+            ended.outcome["state"] = job.saved
         if keep != "-":
             ended.score, ended.expires = SPAN + self.now, self.now + int(keep)
 

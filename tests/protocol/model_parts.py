@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redqueue.core.lease import Claimed
 
@@ -47,6 +48,10 @@ class Job:
     cancel: str | None = None
     outcome: dict[str, Any] = field(default_factory=dict)
     expires: int | None = None
+    start_by: int | None = None
+    progress: str | None = None
+    saved: str | None = None
+    lines: list[str] = field(default_factory=list)
 
     def move(self, state: str, score: int, *, parked: str = "", lease: Lease | None = None) -> None:
         self.state, self.score, self.parked, self.lease = state, score, parked, lease
@@ -54,6 +59,15 @@ class Job:
     def forgive(self, mark: str) -> None:
         """Its holder came back: no crash after all, if one was counted."""
         self.crashes -= mark == "C" and self.crashes > 0
+
+    def tell(self, kind: str, text: str) -> None:
+        """Its run tells of itself: the latest progress and checkpoint, and every line."""
+        if kind == "p":
+            self.progress = text
+        elif kind == "s":
+            self.saved = text
+        else:
+            self.lines.append(text)
 
     def take_note(self, now: int, why: str) -> None:
         """Why it waits; the same reason again holds since it held first."""
@@ -75,7 +89,7 @@ class Job:
 
 @dataclass
 class Run:
-    """An outcome that was handed back, and what it becomes: c f r s l, or x for cancelled."""
+    """An outcome that was handed back, and what it becomes: c f r s l k, or x for cancelled."""
 
     job: Job
     verb: str
@@ -87,7 +101,7 @@ class Run:
     def of(cls, job: Job, verdict: str, outcome: bytes | str, worker: str) -> Run:
         assert job.lease is not None
         given, ms, keep, attempt = verdict.split(" ")
-        verb = "x" if job.cancel is not None and given in "rsl" else given
+        verb = "x" if job.cancel is not None and given in "rslk" else given
         kind = {"c": "result", "x": "reason", "s": "note"}.get(verb, "error")
         text = outcome.decode() if isinstance(outcome, bytes) else outcome
         # What was cut short by a cancel burned no attempt, unless it failed.
@@ -96,12 +110,22 @@ class Run:
         return cls(job, verb, int(ms), keep, {**told, "priority": job.order // SPAN, "started": job.lease.claimed})
 
 
+class Lane(NamedTuple):
+    """What a session's lane did last: what it was answered, and the ids that it claimed."""
+
+    number: int = 0
+    words: str = ""
+    told: str = ""
+    fence: int = 0
+    ids: Sequence[str] = ()
+
+
 @dataclass
 class Session:
     """What is kept of one start of one worker."""
 
     facts: dict[str, Any] = field(default_factory=dict)
-    lanes: dict[str, tuple[int, str, list[str]]] = field(default_factory=dict)
+    lanes: dict[str, Lane] = field(default_factory=dict)
     unstarted: tuple[int, list[str]] | None = None
 
 
@@ -113,8 +137,11 @@ def parked_priority(parked: str) -> int:
     return int(parked[1:]) // SPAN if parked.startswith("o") else int(parked[1:] or 0)
 
 
-def as_claimed(job: Job) -> Claimed:
+def as_claimed(job: Job, fence: int) -> Claimed:
     assert job.lease is not None
     since, why = job.note or (0, "")
     lease = job.lease
-    return Claimed(job.id, lease.number, lease.position, job.envelope, job.failed, job.crashes, why, since)
+    saved = None if job.saved is None else job.saved.encode()
+    return Claimed(
+        job.id, lease.number, lease.position, job.envelope, job.failed, job.crashes, why, since, saved, fence
+    )

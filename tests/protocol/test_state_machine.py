@@ -22,14 +22,15 @@ from tests.protocol.view import differences, expected, findings, stored
 from redqueue.core import inspect, lease, steer, sweep
 from redqueue.core.add import add
 from redqueue.core.keys import Keys
-from redqueue.core.lease import Claimed, ListRule, Settles, Trip
-from redqueue.core.lifecycle import Complete, Fail, Release, RetryIn, RunRules, Settlement, SnoozeFor, words_of
+from redqueue.core.lease import NO_REPORTS, Claimed, ListRule, Reports, Settles, Trip
+from redqueue.core.lifecycle import Complete, Crash, Fail, Release, RetryIn, RunRules, Settlement, SnoozeFor, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import redis
 
+    from redqueue.core.report import Kind
     from redqueue.core.script import Call
     from redqueue.options import State
 
@@ -52,6 +53,8 @@ placing: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
         {"delay": 2},
         {"delay": 40, "priority": -3},
         {"delay": 0.001, "priority": 1000},
+        {"expires_in": 3},
+        {"delay": 2, "expires_in": 0.9, "priority": 3},
     ]
 )
 settlements: st.SearchStrategy[Settlement] = st.sampled_from(
@@ -65,10 +68,14 @@ settlements: st.SearchStrategy[Settlement] = st.sampled_from(
         SnoozeFor(3000, "busy"),
         SnoozeFor(3000, "no such job type"),
         Release(),
+        Crash(),
     ]
 )
 keeps = st.sampled_from(["-", "-", "0", "800", "9000"])
 settled = st.lists(st.tuples(picks, settlements, keeps), min_size=1, max_size=3)
+reports = st.lists(
+    st.tuples(picks, st.sampled_from("pspsl"), st.sampled_from([b"1", b'["at",7]', b"x"])), min_size=1, max_size=4
+)
 ways = st.sampled_from(["plain", "plain", "woken", "woken", "woken", "lost", "not sent", "foreign"])
 rules = st.sampled_from([ListRule(), ListRule((2, -1), (1, -1)), ListRule((0, -1), (3, 20_000)), ListRule((3, 15_000))])
 steps = [900, 1, 2_000, 2_000, 5_000, 5_000, 10_000, 10_000, 14_000, 16_000, 31_000, 70_000, 4_000_000]
@@ -78,6 +85,8 @@ times = st.sampled_from([*steps, *steps_back])
 
 Settled: TypeAlias = tuple[int, Settlement, str]
 """Which run, how, and how long its outcome is kept."""
+Told: TypeAlias = "tuple[int, Kind, bytes]"
+"""Which run tells, of what kind, and the text."""
 Step: TypeAlias = "tuple[Call[Any], Callable[[], str]]"
 """A call, and what it does to the model."""
 
@@ -216,7 +225,21 @@ class Programs(RuleBasedStateMachine):
     def settle_and_claim(self, who: int, lane: str, settled: list[Settled], n: int, rule: ListRule, how: str) -> None:
         self.pump(who, lane, settled, n, rule, how)
 
-    def pump(self, who: int, lane: str, settled: list[Settled], n: int, rule: ListRule, how: str) -> None:
+    @rule(who=picks, lane=lanes, told=reports, settled=st.just([]) | settled, n=st.sampled_from([0, 1]), how=ways)
+    def tell(self, who: int, lane: str, told: list[Told], settled: list[Settled], n: int, how: str) -> None:
+        """What runs tell of themselves, and maybe how they end in the same trip."""
+        self.pump(who, lane, settled, n, ListRule(), how, told)
+
+    def pump(
+        self,
+        who: int,
+        lane: str,
+        settled: list[Settled],
+        n: int,
+        rule: ListRule,
+        how: str,
+        told: Sequence[Told] = (),
+    ) -> None:
         """Settles of any run that somebody was ever given: right, stale, foreign, twice.
 
         A lane without an answer, since the call or the answer was lost, sends the same again, maybe much later.
@@ -224,8 +247,10 @@ class Programs(RuleBasedStateMachine):
         worker = self.workers[who % len(self.workers)]
         trip = worker.unanswered.pop(lane, None)
         if trip is None:
-            handed = self.handed(self.stranger_to(worker) if how == "foreign" else worker, settled)
+            holder = self.stranger_to(worker) if how == "foreign" else worker
+            handed = self.handed(holder, settled)
             trip = self.make_trip(worker, lane, handed, n, rule)
+            trip["reports"] = self.reported(holder, told)
             trip["unstarted"] = () if how == "plain" else worker.runs[-3:]
         if how == "woken":
             self.wire.take_token()
@@ -308,19 +333,29 @@ class Programs(RuleBasedStateMachine):
     def make_trip(self, worker: Worker, lane: str, settles: Settles, n: int, rule: ListRule) -> dict[str, Any]:
         worker.number += 1
         trip = {"session": worker.name, "worker": f"host:{worker.name}", "lane": lane, "number": worker.number}
-        trip |= {"settles": settles, "n": n, "unstarted": (), "rule": rule}
+        trip |= {"settles": settles, "n": n, "unstarted": (), "rule": rule, "reports": NO_REPORTS}
         return trip
 
     def handed(self, worker: Worker, settled: list[Settled]) -> Settles:
         """Outcomes of its runs: picks begin with those that can still be settled and aren't yet in this call."""
         handed = Settles([], [], [])
         for pick, settlement, keep in settled if worker.runs else ():
-            held = [one for one in worker.runs if self.model.holds(worker.name, one) and one not in handed.runs]
-            runs = [*held, *reversed(worker.runs)]
-            run = runs[pick % len(runs)]
+            run = self.pick_run(worker, pick, handed.runs)
+            if isinstance(settlement, Crash) and run.crashes + 1 >= MAX_CRASHES:
+                settlement = Fail(ERROR)  # as a worker decides it
             options = RunRules(retries=3, backoff=1, keep_completed=keep, keep_failed=keep)
             handed.add(run, *words_of(settlement, attempt=run.failed + 1, rules=options))
         return handed
+
+    def reported(self, worker: Worker, told: Sequence[Told]) -> Reports:
+        rows = [(self.pick_run(worker, pick), kind, text) for pick, kind, text in told if worker.runs]
+        return Reports(*zip(*rows, strict=True)) if rows else NO_REPORTS
+
+    def pick_run(self, worker: Worker, pick: int, but: Sequence[Claimed] = ()) -> Claimed:
+        """One of its runs: picks begin with those that it holds."""
+        held = [one for one in worker.runs if self.model.holds(worker.name, one) and one not in but]
+        runs = [*held, *reversed(worker.runs)]
+        return runs[pick % len(runs)]
 
     def pump_both(self, trip: dict[str, Any]) -> Trip:
         answer = self.wire(lease.pump(self.wire.keys, **trip))
@@ -350,8 +385,8 @@ class Programs(RuleBasedStateMachine):
 
 
 def facts(trip: Trip) -> Any:
-    """What can be compared of an answer: the model draws no fences."""
-    return msgspec.structs.replace(trip, claimed=[{**msgspec.structs.asdict(run), "fence": 0} for run in trip.claimed])
+    """What can be compared of an answer: runs are equal to themselves only."""
+    return msgspec.structs.replace(trip, claimed=[msgspec.structs.asdict(run) for run in trip.claimed])
 
 
 def never() -> str:

@@ -29,7 +29,7 @@ _FACTS: Final = frozenset(("worker", "host", "pid", "seen", "left"))
 
 # Of the server
 
-_UNMODELLED: Final = frozenset(("events", "inbox", "fence"))
+_UNMODELLED: Final = frozenset(("events", "inbox"))
 """What decides nothing."""
 
 
@@ -52,6 +52,8 @@ def stored(wire: Wire) -> View:
 def _member(name: str, value: Any) -> Any:
     if name == "job":
         return value
+    if name == "log":
+        return [line.decode() for line in value]
     if name == "producer":
         number, word, *_ = value.decode().split(" ")  # behind an add's letters stands a position
         return (int(number), word)
@@ -65,9 +67,11 @@ def _session_field(name: str, text: str) -> Any:
     if name in _FACTS:
         return _whole(text) if name == "seen" else text
     head, _, ids = text.partition("|")
-    # Behind the words of a lane stand the letters of reports, which the model sends none of, and the fence.
-    number, *words = head.split(" ")[:2]
-    return (int(number), *words, ids.split())
+    number, *answered = head.split(" ")
+    if not answered:
+        return (int(number), ids.split())
+    words, told, fence = answered
+    return (int(number), words, told, int(fence), ids.split())
 
 
 def _fixed(name: str, pairs: Mapping[str, str]) -> dict[str, Any]:
@@ -77,9 +81,11 @@ def _fixed(name: str, pairs: Mapping[str, str]) -> dict[str, Any]:
         "notes": _note,
         "parked": _parked,
         "cancels": str,
+        "progress": str,
+        "states": str,
     }
     if name == "meta":
-        return {one: text if one == "keep" else _whole(text) for one, text in pairs.items() if one not in _UNMODELLED}
+        return {one: text if one == "keep" else _whole(text) for one, text in pairs.items()}
     reader = readers.get(name, _whole)
     return {id: reader(text) for id, text in pairs.items() if not id.startswith(_SENTINEL)}
 
@@ -127,6 +133,11 @@ def expected(model: Model) -> View:
         "parked": {job.id: job.parked for job in jobs if job.parked},
         "cancels": {job.id: job.cancel for job in jobs if job.cancel is not None},
         "expiring": {job.id: job.expires for job in jobs if job.expires is not None},
+        "expires": {job.id: job.start_by for job in jobs if job.start_by is not None},
+        "progress": {job.id: job.progress for job in jobs if job.progress is not None},
+        "states": {job.id: job.saved for job in jobs if job.saved is not None},
+        "logged": {job.id: len(job.lines) for job in jobs if job.lines},
+        "log": {job.id: job.lines for job in jobs if job.lines},
         "sessions": dict(model.seen),
         "session": {name: _session(session) for name, session in model.sessions.items()},
         "producer": dict(model.producers),
@@ -138,7 +149,8 @@ def expected(model: Model) -> View:
 
 def _session(session: Session) -> dict[str, Any]:
     unstarted = {"u": session.unstarted} if session.unstarted else {}
-    return {**session.facts, **session.lanes, **unstarted}
+    lanes = {name: (*lane[:-1], list(lane.ids)) for name, lane in session.lanes.items()}
+    return {**session.facts, **lanes, **unstarted}
 
 
 def findings(model: Model) -> list[str]:

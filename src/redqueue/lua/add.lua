@@ -4,7 +4,7 @@
 --- @key delayed   zset: id by due ms
 --- @key parked    hash: id -> p<priority>, where it isn't 0
 --- @key expires   hash: id -> when it is too late to start it, ms
---- @key meta      hash: seq, paused, format
+--- @key meta      hash: seq, paused, format, born
 --- @arg number    int
 --- @arg format    text of the stored layout
 --- @keys jobs     the envelopes' keys
@@ -37,7 +37,10 @@ if #fresh == 0 then return {word = remember(table.concat(letters) .. ' ')} end
 -- First, so that a server out of memory refuses the whole call.
 redis.call('MSET', unpack(pairs_to_set))
 local sequence = take_sequence(#fresh)
-if sequence == 0 then redis.call('HSETNX', meta, 'format', format) end
+if sequence == 0 then
+  redis.call('HSETNX', meta, 'format', format)
+  redis.call('HSET', meta, 'born', now)
+end
 local line, later, parking, expiry, added = {}, {}, {}, {}, {}
 local last, priority, how, ms, within
 for _, i in ipairs(fresh) do

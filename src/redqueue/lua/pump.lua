@@ -71,8 +71,9 @@ local words = settle()
 local next_due = promote_due()
 local ids, envelopes, got = {}, {}, 0
 if paused == 0 and n > 0 then ids, envelopes, got = claim(n, token, lease) end
--- Not a counter alone: it must grow also after the queue was removed and made again.
-local fence = #ids > 0 and math.max(tonumber(facts[4] or 0) + 1, now) or 0
+-- Not a counter alone: it must grow also after the queue was removed and made again. In microseconds, since a busy
+-- queue claims more than once a millisecond, and the counter must not run ahead of the clock.
+local fence = #ids > 0 and math.max(tonumber(facts[4] or 0) + 1, clock[1] * 1000000 + clock[2]) or 0
 if fence > 0 then redis.call('HSET', meta, 'fence', whole(fence)) end
 local answer = answer_with(words, told, fence, ids, envelopes, next_due)
 if #ids == 0 and string.find(words, '[ox]') and answer.more == 0 and redis.call('ZCARD', active) <= 1

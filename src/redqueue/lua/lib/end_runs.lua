@@ -84,7 +84,8 @@ local function end_runs(done, broken, stopped)
   end
   if #ended == 0 then return end
   -- An outcome from before is a failed attempt's, which has left its mark in tries, or lingers of a former job.
-  if redis.call('EXISTS', tries) == 1 or any_large() then redis.call('UNLINK', unpack(gone)) end
+  local _, lingering = any_large()
+  if lingering or redis.call('EXISTS', tries) == 1 then redis.call('UNLINK', unpack(gone)) end
   remember_told(runs, ended)
   forget(ended)
   finish(done, completed, 'completed', 'result', completed_count)

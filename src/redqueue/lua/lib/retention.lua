@@ -4,7 +4,7 @@
 --- @key cancelled zset: id -> finished ms
 --- @key expiring  zset: id -> when its own age ends
 --- @key logged    hash: id -> lines that were logged
---- @key meta      hash: large_at, linger_since, linger_bytes
+--- @key meta      hash: large_at, born, linger_since, linger_bytes
 --- @family job
 --- @family outcome
 --- @family log
@@ -43,10 +43,11 @@ local function may_linger(size)
   return true
 end
 
--- Whether some large outcome may be younger than LINGER.
+-- Whether some large outcome may be younger than LINGER; the second: also one that a removed queue of this name left.
 local function any_large()
-  local at = redis.call('HGET', meta, 'large_at')
-  return at and now - at <= LINGER
+  local facts = redis.call('HMGET', meta, 'large_at', 'born')
+  local large = facts[1] and now - facts[1] <= LINGER
+  return large, large or (facts[2] and now - facts[2] <= LINGER)
 end
 
 -- Unlink what is kept of jobs; a young and large outcome lingers.
@@ -54,7 +55,8 @@ local function let_go(ids)
   if #ids == 0 or not any_large() then return unlink(ids) end
   local gone = {}
   for _, id in ipairs(ids) do
-    local size = redis.call('HSTRLEN', outcome .. id, 'result') + redis.call('HSTRLEN', outcome .. id, 'error')
+    local size = 0
+    for _, kind in ipairs({'result', 'error', 'reason'}) do size = size + redis.call('HSTRLEN', outcome .. id, kind) end
     local left = size > SMALL and redis.call('HGET', outcome .. id, 'finished') + LINGER - now or 0
     if left > 0 and may_linger(size) then
       redis.call('PEXPIRE', outcome .. id, left)
