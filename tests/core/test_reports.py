@@ -9,6 +9,7 @@ import pytest
 from redqueue.core import steer, sweep
 from redqueue.core.lease import ListRule, Settles, leave, recover
 from redqueue.core.lifecycle import Complete, Crash, Fail, Release, RetryIn, RunRules, SnoozeFor, words_of
+from redqueue.core.report import LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +138,7 @@ def test_the_latest_progress_and_checkpoint_win(world: World, run: Claimed) -> N
 
 def test_the_last_thousand_lines_are_kept(world: World, run: Claimed) -> None:
     for start in range(0, 2100, 700):
-        world.tell(*((run, "l", b"%d" % n) for n in range(start, start + 700)))
+        world.tell(*((run, LINE, b"%d" % n) for n in range(start, start + 700)))
     assert world.lines("a") == [str(n) for n in range(1100, 2100)]
 
 
