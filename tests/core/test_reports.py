@@ -9,12 +9,11 @@ import pytest
 from redqueue.core import steer, sweep
 from redqueue.core.lease import ListRule, Settles, leave, recover
 from redqueue.core.lifecycle import Complete, Crash, Fail, Release, RetryIn, RunRules, SnoozeFor, words_of
-from redqueue.core.report import LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.core.conftest import World
+    from tests.core.conftest import Told, World
 
     from redqueue.core.lease import Claimed
 
@@ -138,7 +137,8 @@ def test_the_latest_progress_and_checkpoint_win(world: World, run: Claimed) -> N
 
 def test_the_last_thousand_lines_are_kept(world: World, run: Claimed) -> None:
     for start in range(0, 2100, 700):
-        world.tell(*((run, LINE, b"%d" % n) for n in range(start, start + 700)))
+        lines: list[Told] = [(run, "l", b"%d" % n) for n in range(start, start + 700)]
+        world.tell(*lines)
     assert world.lines("a") == [str(n) for n in range(1100, 2100)]
 
 

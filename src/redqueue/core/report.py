@@ -15,9 +15,9 @@ from redqueue.units import shown
 Kind: TypeAlias = Literal["p", "l", "s"]
 """Progress and state: the latest wins. Lines are all kept."""
 
-PROGRESS: Final = "p"
-LINE: Final = "l"
-STATE: Final = "s"
+PROGRESS: Final[Kind] = "p"
+LINE: Final[Kind] = "l"
+STATE: Final[Kind] = "s"
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
