@@ -32,5 +32,3 @@ MAX_PROGRESS_MESSAGE: Final = 1024
 MAX_PROGRESS_DATA: Final = 4 * 1024
 MAX_LOG_LINE: Final = 4 * 1024
 MAX_LOG_LINES: Final = 1000
-MAX_SMALL_OUTCOME: Final = 1024
-"""A result or error of at most so many bytes travels in the queue's events."""

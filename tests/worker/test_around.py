@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from redqueue import (
     AsyncJobQueueService,
     AsyncQueue,
     AttemptEnded,
+    BaseProcessor,
     JobContext,
     JobToAdd,
     RegistrationError,
@@ -159,3 +162,65 @@ async def test_a_middleware_of_the_add_returns_the_job(real_url: str, registry: 
     async with AsyncJobQueueService(real_url, registry=registry) as service:
         with pytest.raises(RegistrationError, match="nothing was sent"):
             await service.add_job("sms", {})
+
+
+async def test_a_middleware_that_waits_for_ever_ends_with_the_runs_time(
+    registry: ServiceRegistry, queue: AsyncQueue, work: Work
+) -> None:
+    entered: list[int] = []
+
+    @registry.middleware("run")
+    async def wait(job: JobContext, go_on: GoOn) -> object:
+        await asyncio.Event().wait()
+        return await go_on()
+
+    registry.register_processor("note", entered.append, timeout=0.05, retries=0)
+    registry.register_processor("echo", echo_in_child, execution="process", timeout=0.05, retries=0)
+    jobs = [await queue.add("note", 1), await queue.add("echo", 1)]
+    await work()
+    assert [(await status_of(job)).error for job in jobs] == [
+        "TimeoutError: the run took longer than its timeout of 0.05 s"
+    ] * 2
+    assert entered == []
+
+
+@pytest.mark.parametrize("error", [StopIteration("over"), SystemExit(3), GeneratorExit()])
+async def test_whatever_a_plain_function_raises_within_middlewares_is_one_failed_attempt(
+    registry: ServiceRegistry, queue: AsyncQueue, work: Work, error: BaseException
+) -> None:
+    @registry.middleware("run")
+    async def around(job: JobContext, go_on: GoOn) -> object:
+        return await go_on()
+
+    @registry.processor("raise")
+    def throw(data: None) -> None:
+        raise error
+
+    job = await queue.add("raise", retries=0)
+    await work()
+    status = await status_of(job)
+    assert status.status == "failed"
+    assert type(error).__name__ in (status.error or "")
+
+
+async def test_on_failed_of_a_plain_processor_stays_in_a_thread(
+    registry: ServiceRegistry, queue: AsyncQueue, work: Work
+) -> None:
+    threads: list[str] = []
+
+    class Failing(BaseProcessor[int, int]):
+        def process(self, data: int, context: JobContext) -> int:
+            raise ValueError(data)
+
+        def on_failed(self, data: int, error: Exception, context: JobContext) -> None:
+            threads.append(threading.current_thread().name)
+
+    @registry.middleware("run")
+    async def around(job: JobContext, go_on: GoOn) -> object:
+        return await go_on()
+
+    registry.register_processor("fail", Failing())
+    job = await queue.add("fail", 1, retries=0)
+    await work()
+    assert (await status_of(job)).error == "ValueError: 1"
+    assert [name.startswith("redqueue-job") for name in threads] == [True]

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from redqueue import AsyncQueue, Discard, JobContext, Retry, ServiceRegistry, Snooze
+from redqueue.core.lease import Claimed
+from redqueue.core.report import LINE
+from redqueue.worker.reports import Desk
 
 from .conftest import Ghost, MakeWorker, Work, status_of
 
@@ -231,3 +234,29 @@ async def test_a_receipt_of_a_lost_lease_says_so(
         assert await ghost.complete(run) == "o"
     assert errors == ["LeaseLost"]
     assert (await status_of(job)).result == "by the ghost"
+
+
+async def test_an_await_of_a_receipt_that_is_cancelled_harms_no_later_one(
+    registry: ServiceRegistry, queue: AsyncQueue, work: Work
+) -> None:
+    @registry.processor("impatient")
+    async def impatient(data: None, context: JobContext) -> str:
+        waiting = asyncio.ensure_future(context.checkpoint(1))
+        await asyncio.sleep(0)
+        waiting.cancel()  # before a trip can have taken it along
+        await context.checkpoint(2)
+        return "went on"
+
+    job = await queue.add("impatient", retries=0)
+    await work()
+    status = await status_of(job)
+    assert (status.error, status.result) == (None, "went on")
+
+
+async def test_lines_that_wait_for_redis_are_bounded_as_those_that_it_keeps(queue: AsyncQueue) -> None:
+    desk = Desk(lambda: None)
+    run, other = Claimed("a", 1, 1, b""), Claimed("b", 1, 2, b"")
+    receipts = [desk.note(run, LINE, b"%d" % n) for n in range(1500)]
+    desk.note(other, LINE, b"other")
+    receipts[0].wait(0)  # 1,000 newer ones: it would not be kept either
+    assert [one.text for one in desk.take([run])] == [b"%d" % n for n in range(500, 1500)]

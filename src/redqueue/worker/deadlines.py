@@ -1,5 +1,7 @@
-"""When running jobs are out of time: one heap and one timer for all of them, since a timer a job costs a third of the
-throughput."""
+"""When running jobs are out of time.
+
+One heap and one timer for all of them: a timer a job costs a third of the throughput.
+"""
 
 from __future__ import annotations
 

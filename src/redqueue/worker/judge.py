@@ -104,14 +104,13 @@ def settle(run: Run, outcome: Outcome, error: str = "") -> Settlement:
 
 def attempt_ended(run: Run, settlement: Settlement, run_ms: float) -> AttemptEnded:
     """The fact for hooks."""
-    context = run.context
-    assert context is not None
+    facts = run.facts
     error = getattr(settlement, "error", None)
     return AttemptEnded(
-        queue=context.queue,
-        job_id=context.job_id,
-        job_type=context.job_type,
-        label=context.label,
+        queue=facts.queue,
+        job_id=facts.job_id,
+        job_type=facts.job_type,
+        label=facts.label,
         attempt=run.attempt,
         outcome=_word(run, settlement),
         run_ms=run_ms,

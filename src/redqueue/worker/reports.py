@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from contextlib import suppress
+from itertools import count
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from redqueue.core.lease import MOST_A_CALL, MOST_BYTES, Claimed, Reports
 from redqueue.core.report import LINE, Kind
@@ -38,20 +40,20 @@ class Noted:
 
     def __await__(self) -> Generator[Any, None, None]:
         self._desk.hurry()
-        return asyncio.wrap_future(self._future).__await__()
-
-    def when_answered(self, told: Callable[[bool], None]) -> None:
-        """Call back, in whichever thread, with whether Redis has it."""
-        self._future.add_done_callback(lambda future: told(not future.cancelled() and future.exception() is None))
-        self._desk.hurry()
+        answer = asyncio.wrap_future(self._future)
+        answer.add_done_callback(_seen)
+        # Shielded: a later report may have this very receipt, and is not cancelled along with who awaits this one.
+        return asyncio.shield(answer).__await__()
 
     def answer(self, error: Exception | None) -> None:
         """Redis has it, or refused it."""
-        with suppress(InvalidStateError):  # whoever awaited it was cancelled
-            if error is None:
-                self._future.set_result(None)
-            else:
-                self._future.set_exception(error)
+        if error is None:
+            self._future.set_result(None)
+        else:
+            self._future.set_exception(error)
+
+
+_Key: TypeAlias = tuple[Claimed, Kind, int]
 
 
 class _Entry:
@@ -80,17 +82,18 @@ class Desk:
         self._thread = threading.get_ident()
         self._on_noted = on_noted
         self._lock = threading.Lock()
-        self._entries: dict[tuple[Claimed, Kind, int], _Entry] = {}
-        self._lines = 0
+        self._entries: dict[_Key, _Entry] = {}
+        self._lines: dict[Claimed, deque[_Key]] = {}
+        self._numbers = count(1)
         self._flush_by: float | None = None
         self._closed = False
 
     def note(self, run: Claimed, kind: Kind, text: bytes) -> Noted:
-        """Take a report, from any thread."""
+        """Take a report, from any thread. Of lines as many wait as Redis keeps; of the others the latest."""
         with self._lock:
-            self._lines += kind == LINE
-            # Lines are all kept, and in order; of the others the latest wins.
-            key = (run, kind, self._lines if kind == LINE else 0)
+            key = (run, kind, next(self._numbers) if kind == LINE else 0)
+            if kind == LINE:
+                self._make_room(key)
             entry = self._entries.get(key)
             if entry is None:
                 entry = self._entries[key] = _Entry(run, kind, text, Noted(self))
@@ -139,7 +142,7 @@ class Desk:
                 size += len(entry.text)
                 if taken and size > MOST_BYTES:
                     break
-                taken.append(self._entries.pop(key))
+                taken.append(self._remove(key))
             if not self._entries:
                 self._flush_by = None
         self.busy.update(entry.run for entry in taken)
@@ -155,7 +158,7 @@ class Desk:
         """Let go of what that run told, or all: its lease is lost, or the worker has left."""
         with self._lock:
             gone = [key for key in self._entries if run is None or key[0] is run]
-            entries = [self._entries.pop(key) for key in gone]
+            entries = [self._remove(key) for key in gone]
             if not self._entries:
                 self._flush_by = None
         for entry in entries:
@@ -166,6 +169,21 @@ class Desk:
         self._closed = True
         self.forget()
 
+    def _make_room(self, key: _Key) -> None:
+        lines = self._lines.setdefault(key[0], deque())
+        if len(lines) >= MAX_LOG_LINES:
+            self._remove(lines[0]).receipt.answer(None)
+        self._lines.setdefault(key[0], lines).append(key)
+
+    def _remove(self, key: _Key) -> _Entry:
+        run, kind, _ = key
+        if kind == LINE:
+            lines = self._lines[run]
+            lines.popleft()  # they leave in order
+            if not lines:
+                del self._lines[run]
+        return self._entries.pop(key)
+
     def _tell(self) -> None:
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._on_noted)
@@ -175,6 +193,12 @@ def columns_of(taken: list[_Entry]) -> Reports:
     """As the script takes them."""
     kinds: list[Kind] = [one.kind for one in taken]
     return Reports([one.run for one in taken], kinds, [one.text for one in taken])
+
+
+def _seen(answer: asyncio.Future[None]) -> None:
+    """So that asyncio doesn't report the refusal of a receipt whose waiter was cancelled."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _lost(run: Claimed) -> LeaseLost:

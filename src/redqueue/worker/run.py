@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from redqueue.context import JobContext, Receipt
+from redqueue.context import JobContext, JobFacts, Receipt
 from redqueue.core.lease import Claimed
 from redqueue.core.lifecycle import RunRules
 from redqueue.core.report import LINE, PROGRESS, STATE, Kind, line_text, progress_text, state_text
@@ -30,6 +30,7 @@ class Run:
         stopped: why the run was told to stop; empty: it was not.
         entered: its coroutine has begun; a task that is cancelled before never runs.
         due: the monotonic time at which something is to be done about it.
+        in_thread: a thread of the worker is busy with it.
     """
 
     __slots__ = (
@@ -39,6 +40,8 @@ class Run:
         "context",
         "due",
         "entered",
+        "facts",
+        "in_thread",
         "prepared",
         "pump",
         "rules",
@@ -46,7 +49,7 @@ class Run:
         "task",
     )
 
-    def __init__(self, pump: Pump, claimed: Claimed, prepared: Prepared, rules: RunRules) -> None:
+    def __init__(self, pump: Pump, claimed: Claimed, prepared: Prepared, rules: RunRules, facts: JobFacts) -> None:
         self.pump = pump
         self.claimed = claimed
         self.prepared = prepared
@@ -54,10 +57,12 @@ class Run:
         self.attempt = claimed.failed + 1
         self.stopped: Stopped = ""
         self.entered = False
+        self.in_thread = False
         self.due: float | None = None
         self.task: asyncio.Task[None] | None = None
         self.child: ChildRun | None = None
-        self.context: JobContext | None = None
+        self.facts = facts
+        self.context = JobContext(self, facts)
 
     @property
     def cancelled(self) -> bool:

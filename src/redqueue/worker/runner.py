@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from redqueue.context import CURRENT, JobContext, JobFacts
+from redqueue.context import CURRENT, JobFacts
 from redqueue.core.codec import Head, open_envelope
 from redqueue.core.lease import Claimed
 from redqueue.core.lifecycle import Fail, Returned, Settlement, SnoozeFor
 from redqueue.errors import JobExpired, UnknownJobType
+from redqueue.registry.around import run_around
 from redqueue.worker.deadlines import Deadlines, Timed
 from redqueue.worker.executors.thread import Threads
 from redqueue.worker.judge import EndedInChild, accept, attempt_ended, in_child, judge, settle, stopped
@@ -119,7 +120,7 @@ class Runner:
         first = not run.stopped
         run.stopped = why
         execution = run.prepared.binding.execution
-        if first and execution == "loop" and run.task is not None and run.entered:
+        if first and run.task is not None and run.entered and not run.in_thread:
             run.task.cancel()
         if run.child is not None:
             # One of them: a second exception would interrupt the cleaning up after the first.
@@ -168,13 +169,13 @@ class Runner:
         rules = self._rulebook.rules(pump, prepared.binding, head.given)
         if rules.expires_ms is not None:
             _check_expiry(pump, claimed, head, rules.expires_ms)
-        run = Run(pump, claimed, prepared, rules)
+        attempt = claimed.failed + 1
         facts = JobFacts(
             pump.keys.queue,
             claimed.id,
             head.job_type,
             head.label,
-            run.attempt,
+            attempt,
             rules.retries,
             claimed.fence,
             head.created_ms,
@@ -183,12 +184,11 @@ class Runner:
             head.user_id,
             given,
         )
-        run.context = JobContext(run, facts)
-        return run
+        return Run(pump, claimed, prepared, rules, facts)
 
     def _submit(self, run: Run) -> None:
         try:
-            self._threads.submit(self._work_of(run))
+            self._give_thread(run, self._work_of(run))
         except RuntimeError as error:
             logger.error("job %s waits: %s", run.claimed.id, error)
             self._finish(run, SnoozeFor(NO_THREAD_MS, "its worker could start no thread"), None)
@@ -197,42 +197,42 @@ class Runner:
 
     async def _carry(self, run: Run) -> None:
         """A run in a task of its own. Nothing that it raises gets further than its job."""
-        context = run.context
-        assert context is not None
-        CURRENT.set(context)
+        CURRENT.set(run.context)
         started = perf_counter()
         run.entered = True  # a task that is cancelled before its first step never runs it
         try:
             if run.stopped:
                 raise asyncio.CancelledError
-            outcome = returned(await self._enter(run, context))
+            outcome = returned(await self._enter(run))
         except BaseException as error:
             settlement = judge(run, error)
             if isinstance(settlement, Fail) and isinstance(error, Exception) and not isinstance(error, EndedInChild):
                 with _guard(run):
-                    told = run.prepared.failed(error, context)
-                    if inspect.isawaitable(told):
-                        await told
+                    await self._call_there(run, partial(run.prepared.failed, error, run.context))
         else:
             settlement = accept(run, outcome)
         self._finish(run, settlement, perf_counter() - started)
 
-    def _enter(self, run: Run, context: JobContext) -> Awaitable[object]:
-        if not self._middlewares:
-            entered: Awaitable[object] = run.prepared.call(context, self.resources)  # type: ignore[assignment]
-            return entered  # the binding says that it is a coroutine
-        from redqueue.registry.around import run_around
+    def _enter(self, run: Run) -> Awaitable[object]:
+        """The function, within its middlewares."""
+        if not self._middlewares:  # the hot path: nothing is made that isn't used
+            entered: Awaitable[object] = run.prepared.call(run.context, self.resources)  # type: ignore[assignment]
+            return entered
+        if run.prepared.binding.execution == "process":
+            innermost = partial(self._in_thread, run, partial(self._call_in_child, run))
+        else:
+            innermost = partial(self._call_there, run, partial(run.prepared.call, run.context, self.resources))
+        return run_around(self._middlewares, run.context, innermost)
 
-        def innermost() -> Awaitable[object]:
-            if run.prepared.binding.execution == "loop":
-                entered: Awaitable[object] = run.prepared.call(context, self.resources)  # type: ignore[assignment]
-                return entered
-            return self._enter_elsewhere(run, context)
+    async def _call_there(self, run: Run, call: Callable[[], object]) -> object:
+        """Call a part of the job where it belongs: what is async here, what is plain in a thread."""
+        if not run.prepared.binding.is_coroutine:
+            return await self._in_thread(run, call)
+        called = call()
+        return await called if inspect.isawaitable(called) else called
 
-        return run_around(self._middlewares, context, innermost)
-
-    async def _enter_elsewhere(self, run: Run, context: JobContext) -> object:
-        """A plain function within middlewares, which are coroutines: its thread hands value or error to the loop."""
+    async def _in_thread(self, run: Run, call: Callable[[], object]) -> object:
+        """Call something plain in a thread, and hand value or error over to the loop."""
         answer: asyncio.Future[object] = self._loop.create_future()
         scope = contextvars.copy_context()
 
@@ -240,13 +240,13 @@ class Runner:
             value: object = None
             error: BaseException | None = None
             try:
-                value = scope.run(self._enter_in_thread, run, context)
+                value = scope.run(call)
             except BaseException as raised_there:
                 error = raised_there
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._hand_over, run, answer, value, error)
 
-        self._threads.submit(work)
+        self._give_thread(run, work)
         return await answer
 
     def _hand_over(self, run: Run, answer: asyncio.Future[object], value: object, error: BaseException | None) -> None:
@@ -255,17 +255,10 @@ class Runner:
             return
         if error is None:
             answer.set_result(value)
-        else:
-            # StopIteration can't be set on a future, and nothing of the kind shall end the loop.
-            answer.set_exception(error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
-
-    def _enter_in_thread(self, run: Run, context: JobContext) -> object:
-        if run.prepared.binding.execution == "thread":
-            return run.prepared.call(context, self.resources)
-        outcome, error = in_child(run, partial(self._carried, run), self._max_crashes)
-        if isinstance(outcome, Returned):
-            return msgspec.json.decode(outcome.result) if outcome.result else None
-        raise EndedInChild(run, outcome, error)
+        elif isinstance(error, Exception) and not isinstance(error, StopIteration):
+            answer.set_exception(error)
+        else:  # no future takes a StopIteration, and nothing of the others' kind shall end the loop
+            answer.set_exception(RuntimeError(f"the function raised {type(error).__name__}: {error}"))
 
     # -- in threads
 
@@ -286,30 +279,34 @@ class Runner:
         return work
 
     def _call(self, run: Run) -> Settlement:
-        context = run.context
-        assert context is not None
-        CURRENT.set(context)
+        CURRENT.set(run.context)
         try:
-            outcome = returned(run.prepared.call(context, self.resources))
+            outcome = returned(run.prepared.call(run.context, self.resources))
         except BaseException as error:
             settlement = judge(run, error)
             if isinstance(settlement, Fail) and isinstance(error, Exception):
                 with _guard(run):
-                    run.prepared.failed(error, context)
+                    run.prepared.failed(error, run.context)
             return settlement
         return accept(run, outcome)
 
     def _call_child(self, run: Run) -> Settlement:
         return settle(run, *in_child(run, partial(self._carried, run), self._max_crashes))
 
-    def _carried(self, run: Run) -> Ending:
-        from redqueue.worker.executors.process import Assignment, ChildRun
+    def _call_in_child(self, run: Run) -> object:
+        """For middlewares, which see a value or an error."""
+        outcome, error = in_child(run, partial(self._carried, run), self._max_crashes)
+        if isinstance(outcome, Returned):
+            return msgspec.json.decode(outcome.result) if outcome.result else None
+        raise EndedInChild(run, outcome, error)
 
-        context, prepared = run.context, run.prepared
-        assert context is not None
+    def _carried(self, run: Run) -> Ending:
+        from redqueue.worker.executors.process import Assignment, ChildRun  # only workers with such jobs need it
+
+        prepared = run.prepared
         if self._children is None:
             self._children = self._make_children()
-        child = ChildRun(Assignment(prepared.binding.key, prepared.raw, context._facts, run.claimed.saved), run)
+        child = ChildRun(Assignment(prepared.binding.key, prepared.raw, run.facts, run.claimed.saved), run)
         run.child = child
         if run.stopped:
             child.cancel()
@@ -329,8 +326,13 @@ class Runner:
             self._told = True
             self._loop.call_soon(self._finish_ended)
 
+    def _give_thread(self, run: Run, work: Callable[[], None]) -> None:
+        self._threads.submit(work)
+        run.in_thread = True
+
     def _count_out(self, run: Run) -> None:
         """A thread is free again; the one of a run that was given up is one too many."""
+        run.in_thread = False
         if run in self._stuck:
             self._threads.retire_one()
         else:
@@ -376,7 +378,7 @@ class Runner:
             run.stopped,
             STUCK_AFTER,
         )
-        if run.prepared.binding.execution == "thread":
+        if run.in_thread:
             self._threads.replace_one()
         settlement = stopped(run)
         self._finish(run, settlement, None)

@@ -32,7 +32,7 @@ ORPHANED: Final = 1
 logger = logging.getLogger("redqueue.supervisor")
 
 
-class Told(msgspec.Struct, frozen=True):
+class Entered(msgspec.Struct, frozen=True):
     """What a worker process tells once it has entered its queues, as a line of JSON."""
 
     session: str
@@ -70,7 +70,7 @@ class Line:
             return
         self._has_told = True
         with contextlib.suppress(OSError):  # the supervisor is gone, which `watch` sees, too
-            self._end.sendall(msgspec.json.encode(Told(session, list(queues), prefix, url)) + b"\n")
+            self._end.sendall(msgspec.json.encode(Entered(session, list(queues), prefix, url)) + b"\n")
 
     def watch(self, grace: float) -> None:
         """Stop this process as SIGTERM does when the supervisor is gone; in a thread, from now on.

@@ -31,7 +31,7 @@ from redqueue.core.keys import Keys
 from redqueue.defaults import MAX_CRASHES
 from redqueue.errors import RedisError, RedisRefused
 from redqueue.worker.pump import LANES
-from redqueue.worker.supervised import OVER_GRACE, VARIABLE, Told
+from redqueue.worker.supervised import OVER_GRACE, VARIABLE, Entered
 
 OK: Final = 0
 HOPELESS: Final = {2: "usage or registry", 3: "refused by Redis"}
@@ -57,7 +57,7 @@ def wait_before(short_lives: int) -> float:
     return 0.0 if short_lives < 2 else min(LONGEST_WAIT, 2.0 ** (min(short_lives, 10) - 2))
 
 
-class Child:
+class WorkerProcess:
     """One of the processes, and what takes its place when it dies.
 
     Attributes:
@@ -111,7 +111,7 @@ class Child:
             pass
         return False
 
-    def bury(self, code: int, *, again: bool) -> Told | None:
+    def bury(self, code: int, *, again: bool) -> Entered | None:
         """Note the process's end; who it was, when it had entered its queues."""
         assert self.process is not None
         pid, lived = self.process.pid, monotonic() - self._began
@@ -138,12 +138,12 @@ class Child:
         self._short_lives += 1
         return max(1.0, wait_before(self._short_lives))
 
-    def _who(self) -> Told | None:
+    def _who(self) -> Entered | None:
         text, end, _ = self._heard.partition(b"\n")
         if not end:
             return None
         try:
-            return msgspec.json.decode(text, type=Told)
+            return msgspec.json.decode(text, type=Entered)
         except msgspec.DecodeError:
             logger.warning("%s did not tell what it works on; its jobs run again when their leases are over", self.name)
             return None
@@ -159,7 +159,7 @@ class Supervisor:
     """
 
     def __init__(self, command: Sequence[str], count: int, *, grace: float, burst: bool) -> None:
-        self._children = [Child(f"process {n} of {count}", command) for n in range(1, count + 1)]
+        self._children = [WorkerProcess(f"process {n} of {count}", command) for n in range(1, count + 1)]
         self._within = grace + OVER_GRACE
         self._burst = burst
         self._selector = selectors.DefaultSelector()
@@ -224,12 +224,12 @@ class Supervisor:
         """Until a process tells something or ends, a signal comes, or something is due."""
         due = min([self._kill_at, *(child.due for child in self._children if child.due is not None)])
         for key, _ in self._selector.select(None if due == inf else max(0.0, due - monotonic())):
-            if isinstance(key.data, Child) and not key.data.hear():
+            if isinstance(key.data, WorkerProcess) and not key.data.hear():
                 self._unlisten(key.data)
             elif isinstance(key.data, socket.socket):
                 key.data.recv(4096)
 
-    def _unlisten(self, child: Child) -> None:
+    def _unlisten(self, child: WorkerProcess) -> None:
         if child.line is not None and child.line.fileno() in self._selector.get_map():
             self._selector.unregister(child.line)
 
@@ -249,7 +249,7 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
         self._kill_at = inf
 
-    def _release(self, told: Told) -> None:
+    def _release(self, told: Entered) -> None:
         self._releases = [release for release in self._releases if release.is_alive()]
         until = monotonic() + RELEASE_WITHIN
         release = threading.Thread(
@@ -287,7 +287,7 @@ class Supervisor:
             self._asked += 1
 
 
-def release_jobs(told: Told, go_on: Callable[[], bool]) -> None:
+def release_jobs(told: Entered, go_on: Callable[[], bool]) -> None:
     """Take back what a dead worker held, in each of its queues; tried again as long as it may while Redis is away."""
     transport = Transport(parse(told.url))
     wait = 0.5

@@ -95,7 +95,7 @@ class Line:
                 _end_now()
 
 
-class Told:
+class ReceiptHere:
     """The receipt of something noted here. Whether Redis has it is asked only when somebody waits."""
 
     __slots__ = ("_future", "_kind", "_run")
@@ -148,17 +148,17 @@ class RunHere:
         """The last checkpoint of an earlier run."""
         return None if self.begin.restored is None else _json(self.begin.restored)
 
-    def note_progress(self, done: float | None, message: str | None, data: object) -> Told:
+    def note_progress(self, done: float | None, message: str | None, data: object) -> ReceiptHere:
         """Send progress, the latest only, about 20 times a second."""
         text = progress_text(done, message, data)
         return self._shielded(lambda: self._note_progress(text))
 
-    def note_line(self, line: str) -> Told:
+    def note_line(self, line: str) -> ReceiptHere:
         """Send a line of the job's log."""
         text = line_text(line)
         return self._shielded(lambda: self._note(LINE, text))
 
-    def note_state(self, state: object) -> Told:
+    def note_state(self, state: object) -> ReceiptHere:
         """Send a checkpoint."""
         text = state_text(state)
         return self._shielded(lambda: self._note(STATE, text))
@@ -167,18 +167,18 @@ class RunHere:
         """Tells when Redis has all that was noted of this kind until now."""
         return self._shielded(lambda: self._ask(kind))
 
-    def _note_progress(self, text: bytes) -> Told:
+    def _note_progress(self, text: bytes) -> ReceiptHere:
         with self._lock:
             self._progress = text
             self._send_progress_if_due()
-        return Told(self, PROGRESS)
+        return ReceiptHere(self, PROGRESS)
 
-    def _note(self, kind: Kind, text: bytes) -> Told:
+    def _note(self, kind: Kind, text: bytes) -> ReceiptHere:
         with self._lock:
             self._send_progress()
             if not self._over:
                 self._line.send(Note(self.begin.run, kind, text))
-        return Told(self, kind)
+        return ReceiptHere(self, kind)
 
     def _ask(self, kind: Kind) -> Future[None]:
         future: Future[None] = Future()

@@ -74,7 +74,7 @@ class Ending(msgspec.Struct, frozen=True):
     told_to_stop: bool
 
 
-class Told(Protocol):
+class Notebook(Protocol):
     """How what a run tells reaches the worker; called in the thread that carries the run."""
 
     def note(self, kind: Kind, text: bytes) -> Receipt:
@@ -85,9 +85,9 @@ class Told(Protocol):
 class ChildRun:
     """One assignment in one child. Its methods can be called from any thread, before, during and after the run."""
 
-    def __init__(self, assignment: Assignment, told: Told) -> None:
+    def __init__(self, assignment: Assignment, notebook: Notebook) -> None:
         self.assignment = assignment
-        self.told = told
+        self.notebook = notebook
         self.number = next(_numbers)
         self.cancelled = False
         self.terminated = False
@@ -301,7 +301,7 @@ class _Talk:
             case Begun(run) if run == number:
                 self._begun = True
             case Note(run, kind, text) if run == number:
-                self._latest[kind] = self._run.told.note(kind, text)
+                self._latest[kind] = self._run.notebook.note(kind, text)
             case Wanted(run, wanted, kind) if run == number and kind in self._latest:
                 self._wanted.append((wanted, self._latest[kind]))
 
