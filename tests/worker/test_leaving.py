@@ -298,3 +298,26 @@ def test_a_plain_function_that_ends_after_its_worker_raises_nothing_in_its_threa
         (thread,) = plain.threads
         thread.join(5)
         assert (queue.get_stats().waiting, thread.is_alive(), raised) == (1, False, [])
+
+
+async def test_a_cancel_that_the_blocking_read_drops_holds_no_worker_up(
+    make_worker: MakeWorker, queue: AsyncQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = asyncio.Event()
+    dropped: list[str] = []
+
+    async def block_on(link: Link, wake: str, seconds: float) -> None:
+        watching.set()
+        while len(dropped) < 3:  # more than a worker that leaves cancels by the way
+            try:
+                await asyncio.sleep(seconds)
+            except asyncio.CancelledError:
+                dropped.append(wake)
+
+    monkeypatch.setattr(Link, "block_on", block_on)
+    worker = make_worker()
+    async with worker:
+        await watching.wait()
+        async with asyncio.timeout(2):
+            await worker.stop()
+    assert len(dropped) == 3

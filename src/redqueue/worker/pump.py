@@ -28,6 +28,7 @@ LANES: Final = ("0", "1")
 FLUSH_AT: Final = 64
 FLUSH_AFTER: Final = 0.005
 LONGEST_BLOCK: Final = 5.0
+INTERRUPT_EVERY: Final = 0.1
 PREFETCH_S: Final = 0.1
 """Prefetched jobs are at most this much work."""
 
@@ -214,7 +215,7 @@ class Pump:
     def look_again(self) -> None:
         """End a block on the wake list: something changed that the list doesn't tell."""
         if self._watch is not None:
-            self._watch.cancel()
+            _interrupt(self._watch)
         self._owed = True
         self.dry.clear()
         self._changed.set()
@@ -427,3 +428,10 @@ class Pump:
             for run in stale:
                 self.release(run)
             seen = set(self.backlog)
+
+
+def _interrupt(watch: asyncio.Task[None]) -> None:
+    """Cancel it until it has ended: redis-py drops a cancel that comes in the same turn of the loop as an answer."""
+    if not watch.done():
+        watch.cancel()
+        asyncio.get_running_loop().call_later(INTERRUPT_EVERY, _interrupt, watch)
