@@ -175,7 +175,7 @@ UNKNOWN: list[tuple[Any, str, str]] = [
     (Strict, '{"x": 1, "z": 2}', "$: unknown field 'z'"),
     (Strict, '{"x": 1, "inner": {"x": 1, "z": 2}}', "$.inner: unknown field 'z'"),
     (Sms, '{"phoneNumbers": [], "z": 1}', "$: unknown field 'z'"),
-    (Sms, '{"phone_numbers": []}', "$: unknown field 'phone_numbers'"),
+    (Sms, '{"phone_numberz": []}', "$: unknown field 'phone_numberz'"),
     (Lax, '{"x": 1, "z": 2}', "$: unknown field 'z'"),
     (Lax, '{"x": 1, "many": [{"x": 1}, {"x": 1, "inner": {"x": 1, "z": 2}}]}', "$.many[1].inner: unknown field 'z'"),
     (Data, '{"x": 1, "inner": {"x": 1, "z": 2}}', "$.inner: unknown field 'z'"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from redqueue.client.ids import fresh_ids, now_ms
 from redqueue.core.add import NewJob, prepare
+from redqueue.core.codec import encode_data
 from redqueue.core.generic import GenericTask
-from redqueue.errors import InvalidOption
+from redqueue.errors import InvalidArguments, InvalidOption
 from redqueue.records import JobToAdd
 from redqueue.registry import ServiceRegistry, job_type_of
 from redqueue.registry.around import options_view, pass_through
+from redqueue.registry.decoding import Decode, decoder_of
 from redqueue.shapes import GenericTaskJobData, JobData
 
 
@@ -44,6 +47,7 @@ def new_job(
         RegistrationError: a middleware returned no job; and whatever one raises.
     """
     name, payload, options = before.change(*_named(job_type, data), options)
+    _check_shape(payload)
     return prepare(name, payload, options, defaults, created_ms=now_ms(), fresh_id=fresh_ids(1)[0])
 
 
@@ -64,6 +68,7 @@ def new_jobs(
             job_type, data, own = _taken_apart(item)
             name, payload = _named(job_type, data)
             name, payload, both = before.change(name, payload, _over(options, own))
+            _check_shape(payload)
             prepared.append(prepare(name, payload, both, defaults, created_ms=created_ms, fresh_id=fresh_id))
         except Exception as error:
             error.add_note(f"in the job at index {n}")
@@ -95,6 +100,29 @@ def job_type_of_data(data: object) -> str:
     if not isinstance(data, JobData) or not isinstance(job_type, str):
         raise InvalidOption("data", f'{type(data).__name__} must be a JobData with job_type: ClassVar[str] = "..."')
     return job_type
+
+
+def _check_shape(data: object) -> None:
+    """A Struct's constructor checks nothing, so a `JobData` is decoded once as its worker will.
+
+    Raises:
+        InvalidOption: what doesn't fit, by its path.
+    """
+    if not isinstance(data, JobData):
+        return
+    encoded = encode_data(data)
+    try:
+        _decoder_of_shape(type(data))(encoded)
+    except InvalidArguments as error:
+        problem = str(error)
+    else:
+        return
+    raise InvalidOption("data", problem)
+
+
+@functools.cache
+def _decoder_of_shape(kind: type[JobData[Any]]) -> Decode:
+    return decoder_of(kind.__name__, kind)
 
 
 def _named(job_type: object, data: object) -> tuple[str, object]:

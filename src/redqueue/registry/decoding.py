@@ -17,6 +17,7 @@ from msgspec import inspect
 
 from redqueue.errors import InvalidArguments, RegistrationError
 from redqueue.registry.names import escaped, quoted
+from redqueue.registry.spelling import either_spelling
 from redqueue.registry.unknown_fields import Check, check_of, reachable
 
 Decode: TypeAlias = Callable[[bytes], Any]
@@ -83,7 +84,7 @@ def decoder_of(name: str, annotation: Any, places: Sequence[str] = ()) -> Decode
         # Outside of the except: the exception that holds the value must not travel as this one's context.
         raise InvalidArguments(f"{name}: {_with_names(problem, places)}")
 
-    return decode if check is None else _compared(name, check, decode, places)
+    return either_spelling(name, annotation, decode if check is None else _compared(name, check, decode, places))
 
 
 def is_model(kind: object) -> bool:
