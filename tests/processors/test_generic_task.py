@@ -13,7 +13,7 @@ from redqueue.errors import InvalidArguments, InvalidName, MethodNotAllowed, Unk
 from redqueue.processors.generic_task import GenericTaskHead, resolve
 from redqueue.registry import ServiceRegistry
 from redqueue.shapes import GenericTaskJobData
-from redqueue.tasks import builtin_tasks
+from redqueue.tasks import pure_tasks
 
 CONTEXT: JobContext = JobContext.__new__(JobContext)
 HOSTILE = [
@@ -66,7 +66,7 @@ def registry() -> ServiceRegistry:
 
 
 def run(registry: ServiceRegistry, **data: Any) -> Any:
-    prepared, _ = resolve(registry, msgspec.json.encode({"label": "x", **data}), builtin_tasks())
+    prepared, _ = resolve(registry, msgspec.json.encode({"label": "x", **data}), pure_tasks())
     return prepared.call(CONTEXT)
 
 
@@ -204,4 +204,4 @@ def test_arguments_that_do_not_fit_enter_nothing(registry: ServiceRegistry, para
 
 def test_the_label_is_never_looked_up(registry: ServiceRegistry) -> None:
     with pytest.raises(InvalidArguments):
-        resolve(registry, b'{"label": "named"}', builtin_tasks())
+        resolve(registry, b'{"label": "named"}', pure_tasks())

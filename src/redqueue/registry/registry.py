@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import MappingProxyType, MethodType
-from typing import Any, ClassVar, Concatenate, Final, Literal, TypeAlias, TypeVar
+from types import MethodType
+from typing import Any, ClassVar, Concatenate, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from typing_extensions import Unpack
 
@@ -31,17 +30,15 @@ from redqueue.registry.binding import (
     Portable,
     Processor,
     ProcessorEntry,
-    bind_call,
-    bind_processor,
     check_entry,
     check_options,
     check_processor,
-    portable_of,
     remember_job_type,
 )
+from redqueue.registry.bound import Bound, bind_all
 from redqueue.registry.methods import Service, marked_functions, named_methods
 from redqueue.registry.names import check_name, quoted
-from redqueue.registry.resources import Resource, bind_resources, check_injections, check_resource
+from redqueue.registry.resources import Resource, check_resource
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., object])
@@ -49,15 +46,11 @@ PF = TypeVar("PF", bound=Callable[Concatenate[Any, ...], object])
 Name: TypeAlias = tuple[Literal["service"], str, str] | tuple[Literal["task"], str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Bindings:
-    """All that is bound: made once, never changed, so threads may read it."""
+class Extension(Protocol):
+    """What `ServiceRegistry.use` takes: an object that registers what it brings."""
 
-    resources: tuple[Resource, ...]
-    portables: Mapping[str, Portable]
-    processors: Mapping[str, Binding]
-    services: Mapping[str, Mapping[str, Binding]]
-    tasks: Mapping[str, Binding]
+    def register(self, registry: ServiceRegistry, /) -> None:
+        """Register all of it."""
 
 
 class ServiceRegistry:
@@ -79,7 +72,7 @@ class ServiceRegistry:
         self._hooks: dict[HookKind, list[Callable[..., object]]] = {}
         self.around_run: tuple[AroundRun, ...] = ()
         self.before_add: tuple[BeforeAdd, ...] = ()
-        self._bindings: _Bindings | None = None
+        self._bindings: Bound | None = None
         self._checking = False
         self._names: Mapping[_Identity, frozenset[Name]] | None = None
 
@@ -263,6 +256,11 @@ class ServiceRegistry:
 
         return register
 
+    def use(self, *extensions: Extension) -> None:
+        """Let each register what it brings, as in ``registry.use(builtin_tasks(tables=...))``."""
+        for extension in extensions:
+            extension.register(self)
+
     def resources(self) -> tuple[Resource, ...]:
         """What is to be opened, in order of registration."""
         return self._checked().resources
@@ -369,37 +367,11 @@ class ServiceRegistry:
         try:
             for name, service in self._services.items():
                 service.make(name)
-            self._bindings = self._bind()
+            self._bindings = bind_all(self._resources, self._processors, self._services, self._tasks)
         finally:
             self._checking, self._names = False, None
 
-    def _bind(self) -> _Bindings:
-        resources = bind_resources(self._resources)
-        portables: dict[str, Portable] = {}
-
-        def checked(binding: Binding, target: object) -> Binding:
-            check_injections(binding, {one.kind: one for one in resources})
-            if binding.execution == "process":
-                portables[binding.key] = portable_of(binding, target)
-            return binding
-
-        processors = {
-            job_type: checked(bind_processor(f"processor {job_type}", entry), entry.processor)
-            for job_type, entry in self._processors.items()
-        }
-        services = {
-            name: MappingProxyType(
-                {
-                    method: checked(bind_call(f"service {name}.{method}", f"{name}.{method}", entry), entry.function)
-                    for method, entry in service.methods.items()
-                }
-            )
-            for name, service in self._services.items()
-        }
-        tasks = {t: checked(bind_call(f"task {t}", t, entry), entry.function) for t, entry in self._tasks.items()}
-        return _Bindings(resources, MappingProxyType(portables), processors, services, MappingProxyType(tasks))
-
-    def _checked(self) -> _Bindings:
+    def _checked(self) -> Bound:
         if self._bindings is None:
             raise RegistrationError("this registry isn't checked yet: call check() before jobs are looked up")
         return self._bindings

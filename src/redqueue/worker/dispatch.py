@@ -19,11 +19,11 @@ class Dispatch:
 
     def __init__(self, registry: ServiceRegistry) -> None:
         from redqueue.processors import generic_task
-        from redqueue.tasks import builtin_tasks
+        from redqueue.tasks import pure_tasks
 
         self._registry = registry
         self._resolve = generic_task.resolve
-        self._builtins = builtin_tasks()
+        self._builtins = pure_tasks()
 
     def prepare(self, job_type: str, data: bytes) -> tuple[Prepared, Mapping[str, Any]]:
         """The function and its arguments, and the mapping that was passed as ``context=``.
