@@ -66,6 +66,8 @@ def test_check_says_when_redis_is_not_reached() -> None:
         (["ledger_jobs:registry", "-c", "0"], "concurrency must be a whole number from 1"),
         (["ledger_jobs:registry", "--lease", "0.1"], "lease must be from 0.5 seconds"),
         (["ledger_jobs:registry", "--lease", "nan"], "lease must be a finite number"),
+        (["ledger_jobs:registry", "--max-jobs-per-child", "0"], "max_jobs_per_child must be"),
+        (["ledger_jobs:registry", "--max-memory-per-child", "1"], "max_memory_per_child must be"),
         (["ledger_jobs:registry", "--url", "ftp://x"], "a Redis URL begins with one of"),
         (["ledger_jobs"], "the registry names no processor, service or task"),
         ([], "MODULE"),

@@ -102,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--prefetch", type=int, metavar="N", help="jobs claimed ahead; 0: none (as many as 100 ms of work)")
     wait = "for which a job waits whose name nobody knows (3600)"
     add("--unknown-grace", type=float, default=DEFAULT_UNKNOWN_GRACE, metavar="SECONDS", help=wait)
+    add("--max-jobs-per-child", type=int, metavar="N", help="after which a child process is replaced (never)")
+    add("--max-memory-per-child", type=int, metavar="BYTES", help="beyond which it is replaced (never)")
     add("--prefix", default=DEFAULT_PREFIX, help="of all keys (redqueue)")
     add("--app-dir", default=".", metavar="FOLDER", help="where the modules are (the current one)")
     add("--log-format", choices=("text", "json"), default="text")
@@ -163,6 +165,8 @@ def _make(options: argparse.Namespace) -> tuple[Worker, ServiceRegistry]:
         prefetch=options.prefetch,
         unknown_grace=options.unknown_grace,
         prefix=options.prefix,
+        max_jobs_per_child=options.max_jobs_per_child,
+        max_memory_per_child=options.max_memory_per_child,
     )
     return worker, registries[0]
 
