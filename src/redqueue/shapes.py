@@ -44,7 +44,7 @@ class Result(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_def
     """What a processor of redqueue's answers: camelCase on the wire, without what says nothing."""
 
 
-class Delivery(Result):
+class Delivery(Result, frozen=True, kw_only=True):
     """What became of one recipient.
 
     Attributes:
@@ -60,17 +60,23 @@ class Delivery(Result):
     error: str | None = None
 
 
-class SmsResult(Result, omit_defaults=False):
-    """What became of a message's recipients, in the order of the job; `segments` is what one message is billed as."""
+class SmsResult(Result, frozen=True, kw_only=True, omit_defaults=False):
+    """What became of a message's recipients, in the order of the job: an entry for each of its phone numbers.
+
+    Attributes:
+        duplicates: entries whose number stands earlier in the job; it was sent to once, and they share its outcome.
+        segments: what one message is billed as.
+    """
 
     total: int
     successful: int
     failed: int
+    duplicates: int = 0
     segments: int
     results: list[Delivery]
 
 
-class SmsJobData(JobData[SmsResult], omit_defaults=True):
+class SmsJobData(JobData[SmsResult], kw_only=True, omit_defaults=True):
     """One text to many numbers, in any usual notation; the worker normalises them to E.164."""
 
     job_type: ClassVar[str] = "sms"
@@ -97,7 +103,7 @@ class Attachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     type: Annotated[str, Meta(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+$")] | None = None
 
 
-class EmailResult(Result, omit_defaults=False):
+class EmailResult(Result, frozen=True, kw_only=True, omit_defaults=False):
     """What became of the recipients: to, cc and bcc, in this order."""
 
     total: int
@@ -107,7 +113,7 @@ class EmailResult(Result, omit_defaults=False):
     message_id: str
 
 
-class EmailJobData(JobData[EmailResult], omit_defaults=True):
+class EmailJobData(JobData[EmailResult], kw_only=True, omit_defaults=True):
     """One message, made from a template of the worker's. All recipients but `bcc` see each other."""
 
     job_type: ClassVar[str] = "email"
@@ -132,8 +138,15 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recipients: Annotated[list[Address], Meta(min_length=1, max_length=100)]
 
 
-class ExportResult(Result, omit_defaults=False):
-    """Where the file is. `size` is in bytes, `sha256` in hex digits; `link` is None where the storage has none."""
+class ExportResult(Result, frozen=True, kw_only=True, omit_defaults=False):
+    """Where the file is.
+
+    Attributes:
+        size: in bytes.
+        sha256: in hex digits.
+        link: where people download it; None: the storage has no links.
+        unsent: the kinds of the notices that could not be sent, though it was tried as often as the job allows.
+    """
 
     key: str
     format: str
@@ -141,9 +154,10 @@ class ExportResult(Result, omit_defaults=False):
     size: int
     sha256: str
     link: str | None
+    unsent: list[str] = []
 
 
-class DataExportJobData(JobData[ExportResult], omit_defaults=True):
+class DataExportJobData(JobData[ExportResult], kw_only=True, omit_defaults=True):
     """Rows of a source that the worker registered, as a file in its storage.
 
     Args:
@@ -161,6 +175,138 @@ class DataExportJobData(JobData[ExportResult], omit_defaults=True):
     filters: dict[str, Any] | None = None
     columns: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(min_length=1, max_length=500)] | None = None
     notify: Annotated[list[Notice], Meta(max_length=10)] | None = None
+    user_id: Asker | None = None
+    metadata: dict[str, Any] | None = None
+
+
+Side: TypeAlias = Annotated[int, Meta(ge=1, le=16_384)]
+"""Of an image, in pixels."""
+
+
+class Operation(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="op", tag=str.lower
+):
+    """One step of a file-processing job: its class's name in lower case is "op" on the wire."""
+
+
+class Resize(Operation, frozen=True):
+    """Of an image: to exactly this size, or by one side in proportion."""
+
+    width: Side | None = None
+    height: Side | None = None
+
+
+class Thumbnail(Operation, frozen=True):
+    """Of an image: in proportion, to fit within this size; never larger than it is."""
+
+    width: Side
+    height: Side
+
+
+class Crop(Operation, frozen=True):
+    """Of an image: this part of it, in pixels."""
+
+    left: Annotated[int, Meta(ge=0)]
+    top: Annotated[int, Meta(ge=0)]
+    width: Side
+    height: Side
+
+
+class Convert(Operation, frozen=True):
+    """Of an image: into another format. `quality` of JPEG and WebP is 1 to 100; transparency becomes white in JPEG."""
+
+    format: Literal["jpeg", "png", "webp", "gif"]
+    quality: Annotated[int, Meta(ge=1, le=100)] | None = None
+
+
+class Strip(Operation, frozen=True):
+    """Of an image: without EXIF, so without place, camera and date. Its colour profile stays."""
+
+
+class Orient(Operation, frozen=True):
+    """Of an image: turned as its EXIF says."""
+
+
+class Unpack(Operation, frozen=True):
+    """Of a zip archive: its files, below the destination. Nothing is written unless all of it is sound."""
+
+
+class Pack(Operation, frozen=True):
+    """A zip archive of the source and these other files, by their keys."""
+
+    also: Annotated[list[Key], Meta(max_length=1_000)] = []
+
+
+class Checksum(Operation, frozen=True):
+    """In hex digits, among the details of the result. SHA-1 and MD5 only tell accidents, not attacks."""
+
+    algorithm: Literal["sha256", "sha512", "blake2b", "sha1", "md5"] = "sha256"
+
+
+class Text(Operation, frozen=True):
+    """Of a PDF: as UTF-8, a form feed between pages."""
+
+
+class Probe(Operation, frozen=True):
+    """Of video or audio: format, duration and streams, among the details of the result."""
+
+
+class Frame(Operation, frozen=True):
+    """Of a video: the picture at so many seconds, as PNG; operations on images may follow."""
+
+    at: Annotated[float, Meta(ge=0, le=1_000_000)] = 0
+
+
+class Transcode(Operation, frozen=True):
+    """Of video or audio: H.264 and AAC in MP4, VP9 and Opus in WebM, or sound only; at most `height` pixels high."""
+
+    format: Literal["mp4", "webm", "mp3", "ogg", "wav", "flac"]
+    height: Annotated[int, Meta(ge=16, le=4_320)] | None = None
+
+
+FileOperation: TypeAlias = (
+    Resize | Thumbnail | Crop | Convert | Strip | Orient | Unpack | Pack | Checksum | Text | Probe | Frame | Transcode
+)
+
+
+class WrittenFile(Result, frozen=True, omit_defaults=False):
+    """A file in the storage. `size` is in bytes, `sha256` in hex digits; `link` is None where the storage has none."""
+
+    key: str
+    size: int
+    sha256: str
+    link: str | None
+
+
+class FileResult(Result, frozen=True, omit_defaults=False):
+    """What was written, and what the operations tell.
+
+    Attributes:
+        files: the first of them, up to half a MiB; a long archive has more.
+        count, size: of all files that were written; bytes.
+        details: of each operation in its turn: "op", and what it tells.
+    """
+
+    files: list[WrittenFile]
+    count: int
+    size: int
+    details: list[dict[str, Any]]
+
+
+class FileProcessingJobData(JobData[FileResult], omit_defaults=True):
+    """A file of the worker's storage, and what to do to it.
+
+    Args:
+        operations: one after the other, each on what the one before it made.
+        destination: the key of the file that they make, or below which `Unpack` writes; None: they only tell.
+    """
+
+    job_type: ClassVar[str] = "file-processing"
+
+    sub_account_id: Asker
+    source: Key
+    operations: Annotated[list[FileOperation], Meta(min_length=1, max_length=20)]
+    destination: Key | None = None
     user_id: Asker | None = None
     metadata: dict[str, Any] | None = None
 
