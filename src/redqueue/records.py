@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -36,6 +36,9 @@ EventKind = Literal[
 ]
 
 
+_NOT_ON_THE_WIRE: Final = frozenset(("traceback", "sub_account_id", "user_id"))
+
+
 @dataclass(frozen=True, slots=True)
 class JobStatus:
     """One job as a poller sees it.
@@ -50,6 +53,7 @@ class JobStatus:
             active, and of a finished job when there is no reason why it was cancelled.
         error: ``Type: text`` of the last failure, also while a retry is due.
         created_at: by its producer's clock; the other times are Redis's.
+        sub_account_id, user_id: who asked, as the job was added; never on the wire.
     """
 
     job_id: str
@@ -70,10 +74,12 @@ class JobStatus:
     due_at: datetime | None
     started_at: datetime | None
     completed_at: datetime | None
+    sub_account_id: str | None = None
+    user_id: str | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        """JSON-ready: camelCase keys, ISO times in UTC, no traceback."""
-        return {_camel(f.name): _wire(getattr(self, f.name)) for f in fields(self) if f.name != "traceback"}
+        """JSON-ready: camelCase keys, ISO times in UTC; no traceback, and not who asked."""
+        return {_camel(f.name): _wire(getattr(self, f.name)) for f in fields(self) if f.name not in _NOT_ON_THE_WIRE}
 
 
 @dataclass(frozen=True, slots=True)

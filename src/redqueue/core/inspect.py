@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 import msgspec
@@ -51,6 +51,9 @@ def get_status(keys: Keys, job_id: str) -> Call[JobStatus | None]:
 def jobs(keys: Keys, state: State, start: int = 0, count: int = 50, *, newest: bool = True) -> Call[list[JobStatus]]:
     """One page of a state, at most 1,000 jobs, each with its result.
 
+    A page is shorter when its results are large: it ends after the one with which they exceed 4 MiB. The next one
+    begins at `start` plus the page's length.
+
     A state has an order of its own: waiting jobs the one in which they are claimed, delayed ones their due times,
     active ones their leases, finished ones the times at which they finished; those that are kept for an age of their
     own come last.
@@ -67,8 +70,17 @@ def jobs(keys: Keys, state: State, start: int = 0, count: int = 50, *, newest: b
     return page(keys, state, start, count, newest=newest, read=read)
 
 
-def page(keys: Keys, state: State, start: int, count: int, *, newest: bool, read: Callable[[Any], T]) -> Call[T]:
-    """The call behind `jobs`, for another reader."""
+def page(
+    keys: Keys,
+    state: State,
+    start: int,
+    count: int,
+    *,
+    newest: bool,
+    read: Callable[[Any], T],
+    outcome_fields: Sequence[str] = _OUTCOME,
+) -> Call[T]:
+    """The call behind `jobs`, for another reader; without fields of outcomes no page is shortened."""
     return PAGE.call(
         read,
         keys,
@@ -76,7 +88,7 @@ def page(keys: Keys, state: State, start: int, count: int, *, newest: bool, read
         start=check_int("start", start, 0, 2**40),
         count=check_int("count", count, 1, MOST_A_PAGE),
         newest=int(newest),
-        outcome_fields=_OUTCOME,
+        outcome_fields=outcome_fields,
     )
 
 
@@ -165,7 +177,7 @@ class _Row(NamedTuple):
 
 def _jobs(queue: str, reply: Any) -> list[JobStatus]:
     columns = (reply.ids, reply.heads, reply.spots, reply.claimed, reply.workers)
-    rows = zip_longest(*columns, reply.tried, reply.noted, reply.told, reply.outcomes)
+    rows = islice(zip_longest(*columns, reply.tried, reply.noted, reply.told, reply.outcomes), len(reply.ids))
     return [_status(queue, reply.state.decode(), _Row(*row)) for row in rows]
 
 
@@ -197,6 +209,8 @@ def _status(queue: str, state: State, row: _Row) -> JobStatus:
         due_at=_time(row.spot) if state == "delayed" else None,
         started_at=_time(outcome.get("started") if finished else row.claimed),
         completed_at=_time(outcome.get("finished")) if finished else None,
+        sub_account_id=head.sub_account_id,
+        user_id=head.user_id,
     )
 
 

@@ -1,0 +1,152 @@
+"""Adding a job by POST: only types that are listed, only by the application's own pages, within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from tests.web.parts import Ask, anything
+
+from redqueue import AsyncJobQueueService, ConfigurationError, InvalidName, JobStatus
+from redqueue.defaults import MAX_PAYLOAD
+from redqueue.web import Action, jobs_app
+
+
+async def waiting(service: AsyncJobQueueService, job_type: str = "sms") -> int:
+    return (await service.get_queue_stats(job_type)).waiting
+
+
+async def test_a_job_is_added_and_its_status_has_an_address(ask: Ask, service: AsyncJobQueueService) -> None:
+    client = await ask(allow_add=["sms"], prefix="/api/jobs")
+    answer = await client.post("/api/jobs/sms", json={"n": 1})
+    assert answer.status_code == 202
+    job_id = answer.json()["jobId"]
+    url = f"/api/jobs/sms/{job_id}/status"
+    assert answer.json() == {"jobId": job_id, "jobType": "sms", "checkStatusAt": url}
+    assert answer.headers["location"] == url
+    assert await service.queue("sms").get_data(job_id) == {"n": 1}
+    assert (await client.get(url)).json()["status"] == "pending"
+
+
+async def test_the_services_own_options_are_those_of_its_jobs(service: AsyncJobQueueService, open_client: Any) -> None:
+    app = jobs_app(service.with_options(delay=60), authorize=anything, allow_add=["sms"])
+    client = await open_client(app)
+    job_id = (await client.post("/sms", json=1)).json()["jobId"]
+    assert (await client.get(f"/sms/{job_id}/status")).json()["state"] == "delayed"
+
+
+async def test_an_idempotency_key_adds_once(client: httpx.AsyncClient, service: AsyncJobQueueService) -> None:
+    for n in (1, 2):
+        answer = await client.post("/sms", json=n, headers={"Idempotency-Key": "order-17"})
+        assert (answer.status_code, answer.json()["jobId"]) == (202, "order-17")
+    assert await service.queue("sms").get_data("order-17") == 1
+    for key in ("a b", "", "..", "x" * 129):
+        assert (await client.post("/sms", json=1, headers={"Idempotency-Key": key})).status_code == 422
+    assert await waiting(service) == 1
+
+
+async def test_nothing_is_added_that_is_not_listed(ask: Ask, service: AsyncJobQueueService) -> None:
+    assert (await (await ask()).post("/sms", json=1)).status_code == 403
+    client = await ask(allow_add={"sms"})
+    assert (await client.post("/generic-task", json={"function": "delay"})).status_code == 403
+    assert await waiting(service) == await waiting(service, "generic-task") == 0
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "nonsense"])
+async def test_a_page_of_another_site_adds_nothing(
+    client: httpx.AsyncClient, service: AsyncJobQueueService, site: str
+) -> None:
+    sent = {"Sec-Fetch-Site": site, "Origin": "https://evil.example"}
+    assert (await client.post("/sms", json=1, headers=sent)).status_code == 403
+    assert (await client.post("/sms", data={"n": "1"}, headers=sent)).status_code == 403
+    assert await waiting(service) == 0
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none", None])
+async def test_a_page_of_ours_adds(client: httpx.AsyncClient, site: str | None) -> None:
+    sent = {} if site is None else {"Sec-Fetch-Site": site}
+    assert (await client.post("/sms", json=1, headers=sent)).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/plain",
+        "text/plain; application/json",
+        "application/json; charset=utf-16",
+        "",
+    ],
+)
+async def test_what_a_form_can_send_is_not_taken(
+    client: httpx.AsyncClient, service: AsyncJobQueueService, media_type: str
+) -> None:
+    assert (await client.post("/sms", content=b"1", headers={"Content-Type": media_type})).status_code == 415
+    assert (await client.post("/sms", content=b"1")).status_code == 415
+    assert await waiting(service) == 0
+
+
+async def test_json_in_utf8_is_taken_as_it_is(client: httpx.AsyncClient) -> None:
+    sent = {"Content-Type": 'Application/JSON; charset="UTF-8"'}
+    assert (await client.post("/sms", content='"ü"'.encode(), headers=sent)).status_code == 202
+    compressed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert (await client.post("/sms", content=b"1", headers=compressed)).status_code == 415
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"NaN", b"\xff", b"[" * 100_000, b'{"a":1}x'])
+async def test_what_is_not_json_is_refused(
+    client: httpx.AsyncClient, service: AsyncJobQueueService, body: bytes
+) -> None:
+    answer = await client.post("/sms", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (400, "the body is not JSON")
+    assert await waiting(service) == 0
+
+
+async def test_what_json_can_not_carry_is_refused_by_its_path(client: httpx.AsyncClient) -> None:
+    sent = {"Content-Type": "application/json"}
+    answer = await client.post("/sms", content=b'{"n":' + b"[" * 70 + b"]" * 70 + b"}", headers=sent)
+    assert answer.status_code == 422
+    assert "nested deeper than 64 levels" in answer.json()["detail"]
+    asked = await client.post("/sms", json={"subAccountId": "x" * 129})
+    assert asked.status_code == 413
+    assert "sub_account_id" in asked.json()["detail"]
+
+
+async def test_a_body_is_read_up_to_its_limit(client: httpx.AsyncClient, service: AsyncJobQueueService) -> None:
+    sent = {"Content-Type": "application/json"}
+    largest = b'"' + b"x" * (MAX_PAYLOAD - 2) + b'"'
+    assert (await client.post("/sms", content=largest, headers=sent)).status_code == 202
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 65_536
+            yield b"x" * 65_536
+
+    answer = await client.post("/sms", content=endless(), headers=sent)
+    assert (answer.status_code, await waiting(service)) == (413, 1)
+    assert read <= MAX_PAYLOAD + 2 * 65_536
+
+
+async def test_authorize_can_decide_by_what_is_added(ask: Ask, service: AsyncJobQueueService) -> None:
+    async def own_jobs(request: Request, action: Action, job_type: str, status: JobStatus | None) -> bool:
+        data = await request.json()
+        return bool(data["subAccountId"] == request.headers.get("x-account"))
+
+    client = await ask(own_jobs, allow_add=["sms"])
+    mine = {"x-account": "acme"}
+    assert (await client.post("/sms", json={"subAccountId": "acme"}, headers=mine)).status_code == 202
+    assert (await client.post("/sms", json={"subAccountId": "other"}, headers=mine)).status_code == 403
+    assert await waiting(service) == 1
+
+
+def test_what_may_be_added_is_a_collection_of_names(service: AsyncJobQueueService) -> None:
+    with pytest.raises(ConfigurationError, match="allow_add must be a collection"):
+        jobs_app(service, authorize=anything, allow_add="sms")
+    with pytest.raises(InvalidName):
+        jobs_app(service, authorize=anything, allow_add=["-x"])
