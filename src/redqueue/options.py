@@ -112,15 +112,20 @@ class Given(
     msgspec.Struct,
     frozen=True,
     omit_defaults=True,
-    rename={"keep_completed": "kc", "keep_failed": "kf", "timeout_ms": "to"},
+    rename={"keep_completed": "kc", "keep_failed": "kf", "timeout_ms": "to", "delay_ms": "d", "at_ms": "at"},
 ):
-    """The run options that a job carries in its envelope. Keeps are (count, age in ms), -1 for no limit."""
+    """The options that a job carries in its envelope. Keeps are (count, age in ms), -1 for no limit.
+
+    `delay_ms` and `at_ms` say when it was first due, for what counts from then.
+    """
 
     retries: int | None = None
     backoff: Waits | None = None
     keep_completed: tuple[int, int] | None = None
     keep_failed: tuple[int, int] | None = None
     timeout_ms: int | None = None
+    delay_ms: int = 0
+    at_ms: int | None = None
 
 
 NOTHING_GIVEN: Final = Given()
@@ -238,9 +243,17 @@ def _given(options: Mapping[str, Any]) -> Given:
     completed, failed = _limits("keep_completed", options), _limits("keep_failed", options)
     timeout = options.get("timeout")
     timeout_ms = None if timeout is None else to_ms("timeout", timeout, at_least_ms=1)
-    if retries is None and waits is None and completed is None and failed is None and timeout_ms is None:
-        return NOTHING_GIVEN
-    return Given(retries, waits, completed, failed, timeout_ms)
+    delay, at = options.get("delay"), options.get("at")
+    given = Given(
+        retries,
+        waits,
+        completed,
+        failed,
+        timeout_ms,
+        0 if delay is None else to_ms("delay", delay),
+        None if at is None else to_epoch_ms("at", at),
+    )
+    return NOTHING_GIVEN if given == NOTHING_GIVEN else given
 
 
 def _limits(option: str, options: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -116,7 +116,7 @@ async def test_completed_and_cancelled_jobs_run_again_too(queue: AsyncQueue, wor
     assert await queue.retry("cancelled") is True
     status = await queue.get_status("cancelled")
     assert status is not None
-    assert (status.state, status.message) == ("waiting", None)
+    assert (status.state, status.message) == ("waiting", "retried by hand")
     await work()
     assert ran == [1, 1, 2]
 

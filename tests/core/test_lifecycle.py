@@ -10,6 +10,7 @@ from redqueue.backoff import Exponential
 from redqueue.core import steer
 from redqueue.core.lease import Claimed, Settles, recover
 from redqueue.core.lifecycle import (
+    INTERRUPTED,
     TRANSITIONS,
     Complete,
     Crash,
@@ -56,7 +57,7 @@ STATES: tuple[State, ...] = get_args(State)
         (Raised(b"e", after_ms=0), 3, RetryIn(0, b"e")),
         (Raised(b"e", after_ms=7), 4, Fail(b"e")),
         (Snoozed(5, "busy"), 99, SnoozeFor(5, "busy")),
-        (Interrupted(), 99, Release()),
+        (Interrupted(), 99, Release(INTERRUPTED)),
     ],
 )
 def test_what_becomes_of_a_run(outcome: Outcome, attempt: int, settlement: Settlement) -> None:
@@ -89,6 +90,7 @@ def test_a_backoff_that_answers_nonsense_is_named() -> None:
         (RetryIn(5, b"e"), ("r 5 - 2", b"e")),
         (SnoozeFor(5, "busy"), ("s 5 - 2", "busy")),
         (Release(), ("l 0 - 2", "")),
+        (Release("interrupted"), ("l 0 - 2", "interrupted")),
         (Crash(), ("k 0 - 2", "")),
     ],
 )

@@ -102,7 +102,12 @@ class SnoozeFor(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """The run did not take place, or was interrupted: back to its place in line."""
+    """Back to its place in line: the run did not take place, or was interrupted, as the note says."""
+
+    note: str = ""
+
+
+INTERRUPTED: Final = "its last run was interrupted"
 
 
 class Crash(msgspec.Struct, frozen=True):
@@ -134,7 +139,7 @@ class Snoozed(msgspec.Struct, frozen=True):
 
 
 class Interrupted(msgspec.Struct, frozen=True):
-    """What a run ended in: the worker leaves, or never started it."""
+    """What a run ended in: it was told to stop."""
 
 
 class Died(msgspec.Struct, frozen=True):
@@ -166,7 +171,7 @@ def decide(outcome: Outcome, *, attempt: int, rules: RunRules, draw: float) -> S
         case Snoozed(after_ms, note):
             return SnoozeFor(after_ms, note)
         case Interrupted():
-            return Release()
+            return Release(INTERRUPTED)
         case Died(error, last):
             return Fail(error) if last else Crash()
         case _:
@@ -184,8 +189,8 @@ def words_of(settlement: Settlement, *, attempt: int, rules: RunRules) -> tuple[
             return f"r {delay_ms} - {attempt}", error
         case SnoozeFor(delay_ms, note):
             return f"s {delay_ms} - {attempt}", note
-        case Release():
-            return f"l 0 - {attempt}", ""
+        case Release(note):
+            return f"l 0 - {attempt}", note
         case Crash():
             return f"k 0 - {attempt}", ""
         case _:

@@ -107,7 +107,9 @@ class Hooks:
                     task = asyncio.get_running_loop().create_task(_listen(hook, result), name=described(hook))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 _log_raised(hook, error)
 
     async def finish(self, seconds: float) -> None:
@@ -130,11 +132,16 @@ def options_view(options: Mapping[str, Any]) -> Mapping[str, Any]:
 async def _listen(hook: Hook, result: Any) -> None:
     try:
         await result
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
         _log_raised(hook, error)
 
 
-def _log_raised(hook: Hook, error: Exception) -> None:
+def _log_raised(hook: Hook, error: BaseException) -> None:
     _log.error("hook %s raised %s", described(hook), type(error).__name__)
 
 

@@ -192,6 +192,8 @@ class ServiceRegistry:
 
     def processor(self, job_type: str | None = None, **options: Unpack[ProcessorOptions]) -> Callable[[PF], PF]:
         """Let the function run the jobs of a type; None: the type that its data's class, a `JobData`, declares."""
+        if callable(job_type):
+            raise RegistrationError(f'{described(job_type)}: write @registry.processor("job-type"), with parentheses')
         if job_type is not None:
             check_queue_name(job_type)
 

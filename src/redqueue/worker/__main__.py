@@ -18,13 +18,14 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from redqueue.defaults import DEFAULT_GRACE, DEFAULT_LEASE, DEFAULT_PREFIX, DEFAULT_UNKNOWN_GRACE
 from redqueue.errors import BadInput, ConfigurationError, RedisRefused, RedisUnavailable, RegistrationError, WorkerStuck
 from redqueue.registry.registry import ServiceRegistry
 from redqueue.units import check_int, to_ms
 from redqueue.worker.logs import set_up_logging
+from redqueue.worker.loop import threads_left_behind
 from redqueue.worker.supervised import Line
 from redqueue.worker.supervisor import Supervisor
 from redqueue.worker.worker import Worker
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         if line is not None:
             worker._on_entered = line.tell
         worker.run()
+        if threads_left_behind():
+            _leave_at_once(OK)
     except (BadInput, ConfigurationError, RegistrationError) as error:
         logger.error("%s", error)
         return USAGE
@@ -68,17 +71,17 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         logger.error("%s", error)
         return REFUSED
     except WorkerStuck:
-        return _leave_at_once()
+        _leave_at_once(STUCK)
     except Exception:
         logger.exception("the worker ended by an error")
         return BROKEN
     return OK
 
 
-def _leave_at_once() -> int:
+def _leave_at_once(code: int) -> NoReturn:
     """Threads and tasks that nothing ends would keep the process alive: the log is written, and it ends."""
     logging.shutdown()
-    os._exit(STUCK)
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

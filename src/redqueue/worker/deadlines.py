@@ -10,32 +10,62 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
+
+_FEW: Final = 64
+"""Forgotten deadlines that aren't worth looking for."""
+
+
+class Deadline:
+    """One in the heap, which can't let go of what lies in its middle: a forgotten one holds nothing."""
+
+    __slots__ = ("at", "timed")
+
+    def __init__(self, at: float, timed: Timed) -> None:
+        self.at = at
+        self.timed: Timed | None = timed
 
 
 class Timed(Protocol):
-    """What has a deadline; it may be moved, and is forgotten by setting it to None."""
+    """What has a deadline, or None."""
 
-    due: float | None
+    due: Deadline | None
 
 
 class Deadlines:
-    """Calls back for what is due, on the event loop. What ended before is dropped when its time comes."""
+    """Calls back for what is due, on the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_due: Callable[[Timed], None]) -> None:
         self._loop = loop
         self._on_due = on_due
-        self._heap: list[tuple[float, int, Timed]] = []
+        self._heap: list[tuple[float, int, Deadline]] = []
+        self._forgotten = 0
         self._order = count()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def set(self, timed: Timed, seconds: float) -> None:
         """Call back in so many seconds, unless the deadline is moved or forgotten before."""
-        timed.due = at = monotonic() + seconds
-        heapq.heappush(self._heap, (at, next(self._order), timed))
-        if self._timer is None or at < self._timer_at:
-            self._arm(at)
+        self.forget(timed)
+        at = monotonic() + seconds
+        timed.due = Deadline(at, timed)
+        heapq.heappush(self._heap, (at, next(self._order), timed.due))
+        self._arm()
+
+    def forget(self, timed: Timed) -> None:
+        """Don't call back."""
+        if timed.due is None:
+            return
+        timed.due.timed = None
+        timed.due = None
+        self._forgotten += 1
+        if self._forgotten > _FEW and 2 * self._forgotten > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].timed is not None]
+            heapq.heapify(self._heap)
+            self._forgotten = 0
 
     def close(self) -> None:
         """Call back for nothing any more."""
@@ -43,20 +73,25 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _arm(self, at: float) -> None:
+    def _arm(self) -> None:
+        """Let the timer go off for the first of the heap at the latest."""
+        if not self._heap:
+            return
+        at = self._heap[0][0]
         if self._timer is not None:
+            if self._timer_at <= at:
+                return
             self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_later(max(at - monotonic(), 0), self._look)
 
     def _look(self) -> None:
         self._timer = None
-        while self._heap and self._heap[0][0] <= monotonic():
-            at, _, timed = heapq.heappop(self._heap)
-            if timed.due == at:
+        while self._heap and (self._heap[0][2].timed is None or self._heap[0][0] <= monotonic()):
+            timed = heapq.heappop(self._heap)[2].timed
+            if timed is None:
+                self._forgotten -= 1
+            else:
                 timed.due = None
                 self._on_due(timed)
-        while self._heap and self._heap[0][2].due != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        if self._heap and self._timer is None:
-            self._arm(self._heap[0][0])
+        self._arm()

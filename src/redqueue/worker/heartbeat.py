@@ -37,7 +37,8 @@ class Heartbeat:
     Args:
         on_stop: told of a job that must stop: "l" its lease is lost, "c" it is cancelled.
         on_down, on_up: told whether Redis answers.
-        on_refused: told that Redis will never take these calls. All of them are called in this thread.
+        on_refused: told that Redis will never take these calls.
+        on_ended: told that nothing is renewed any more. All of them are called in this thread.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Heartbeat:
         on_down: Callable[[str], None],
         on_up: Callable[[], None],
         on_refused: Callable[[RedisError], None],
+        on_ended: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._session = session
@@ -58,6 +60,7 @@ class Heartbeat:
         self._on_down = on_down
         self._on_up = on_up
         self._on_refused = on_refused
+        self._on_ended = on_ended
         self._wake = threading.Event()
         self._ended = False
         self._down = False
@@ -67,11 +70,10 @@ class Heartbeat:
         """Begin; the first renewal is a third of a lease away."""
         self._thread.start()
 
-    def stop(self, within: float) -> None:
-        """End the thread; waits for a renewal that is on its way."""
+    def end(self) -> None:
+        """Renew nothing more; a renewal may be on its way."""
         self._ended = True
         self._wake.set()
-        self._thread.join(within)
 
     def look(self) -> None:
         """Somebody lost the connection: renew now instead of later."""
@@ -91,6 +93,7 @@ class Heartbeat:
                     self._beat()
         finally:
             self._transport.close()
+            self._on_ended()
 
     def _pause(self) -> float:
         shortest = min(pump.lease_ms for pump in self._pumps) / 1000

@@ -80,12 +80,23 @@ def in_child(run: Run, carry: Callable[[], Ending], max_crashes: int) -> tuple[O
     return ending.outcome, ending.error_type
 
 
+def cause_of(run: Run, error: BaseException) -> Exception:
+    """Why the job failed, for its `on_failed`, which knows exceptions only."""
+    if run.stopped == "timeout" and isinstance(error, asyncio.CancelledError | JobCancelled):
+        return _out_of_time(run)
+    return error if isinstance(error, Exception) else RuntimeError(f"the function raised {type(error).__name__}")
+
+
 def _stop_outcome(run: Run) -> tuple[Outcome, str]:
     if run.stopped != "timeout":
         return Interrupted(), ""
-    assert run.rules.timeout_ms is not None
-    error = TimeoutError(f"the run took longer than its timeout of {run.rules.timeout_ms / 1000:g} s")
+    error = _out_of_time(run)
     return raised(error, run.prepared.binding.options), type(error).__name__
+
+
+def _out_of_time(run: Run) -> TimeoutError:
+    assert run.rules.timeout_ms is not None
+    return TimeoutError(f"the run took longer than its timeout of {run.rules.timeout_ms / 1000:g} s")
 
 
 def settle(run: Run, outcome: Outcome, error: str = "") -> Settlement:
@@ -97,7 +108,7 @@ def settle(run: Run, outcome: Outcome, error: str = "") -> Settlement:
         logger.error("job %s: its backoff is no wait (%s); the default is used", run.claimed.id, wrong)
         plain = msgspec.structs.replace(run.rules, backoff=DEFAULT_BACKOFF)
         settlement = decide(outcome, attempt=run.attempt, rules=plain, draw=draw)
-    if isinstance(outcome, Raised | Died):
+    if isinstance(outcome, Raised | Died) and not run.over:
         _log_failure(run, error, settlement)
     return settlement
 

@@ -21,6 +21,7 @@ from redqueue.core.lifecycle import Release, RunRules, Settlement, words_of
 from redqueue.errors import RedisRefused
 from redqueue.worker.config import SessionName, WorkerConfig
 from redqueue.worker.link import Link
+from redqueue.worker.prefetch import Prefetch
 from redqueue.worker.reports import Desk, columns_of
 from redqueue.worker.slots import Slots
 
@@ -29,10 +30,6 @@ FLUSH_AT: Final = 64
 FLUSH_AFTER: Final = 0.005
 LONGEST_BLOCK: Final = 5.0
 INTERRUPT_EVERY: Final = 0.1
-PREFETCH_S: Final = 0.1
-"""Prefetched jobs are at most this much work."""
-
-SHORT_RUN_S: Final = 0.05
 STALE_PREFETCH_S: Final = 1.0
 
 logger = logging.getLogger("redqueue.worker")
@@ -47,6 +44,7 @@ class Pump:
         holding: set while there may be some.
         desk: what its runs tell of themselves.
         claimed: how many jobs it got so far.
+        ran_for: told how long a run took.
         dry: set in a burst when nothing is held and the last look found nothing.
     """
 
@@ -89,8 +87,8 @@ class Pump:
         self._owed = False
         self._due_at: float | None = None
         self._due_timer: asyncio.TimerHandle | None = None
-        self._mean_run_s: float | None = None
-        self._held_up = False  # nothing more is prefetched before a run ends
+        self._prefetch = Prefetch(config.prefetch, limit)
+        self.ran_for = self._prefetch.ran_for
         self._clock_ms = 0
         self._clock_at = 0.0
         self._changed = asyncio.Event()
@@ -99,6 +97,7 @@ class Pump:
         self._answer = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._renewing: set[asyncio.Task[None]] = set()
+        self._cancelled_early: dict[str, int] = {}
         self.dry = asyncio.Event()
 
     # -- what the runner tells it
@@ -122,9 +121,12 @@ class Pump:
         self._changed.set()
 
     def stop_by_id(self, job_id: str) -> None:
-        """Somebody cancelled that job."""
-        for run in [run for run in self.held if run.id == job_id]:
+        """Somebody cancelled that job, perhaps before the answer came that this session has it."""
+        found = [run for run in self.held if run.id == job_id]
+        for run in found:
             self._on_stop(self, run, "c")
+        if not found and self._in_flight:
+            self._cancelled_early[job_id] = self._departed
 
     def withdraw(self, run: Claimed) -> bool:
         """Take a job back that was claimed and not started. False: it was started, or is not here."""
@@ -134,12 +136,6 @@ class Pump:
             self.backlog.remove(run)
             return True
         return False
-
-    def ran_for(self, seconds: float) -> None:
-        """Learn how long a run takes; prefetch is for short ones."""
-        mean = self._mean_run_s
-        self._held_up = False
-        self._mean_run_s = seconds if mean is None else mean + (seconds - mean) * 0.05
 
     def redis_now_ms(self) -> float:
         """Redis's clock, as far as the last answer tells."""
@@ -223,6 +219,8 @@ class Pump:
     def end(self) -> None:
         """Make no more trips, whatever is left to hand back."""
         self._ended = True
+        for renewing in self._renewing:
+            renewing.cancel()
         self.desk.close()
         self._changed.set()
         self._answer.set()
@@ -264,21 +262,11 @@ class Pump:
         if self.stopping or self._slots.closed:
             return 0
         ahead = len(self.backlog) + self._asked - self.reserved
-        return max(0, min(lease.MOST_A_CALL, self._slots.free(self) + self._prefetch() - ahead))
+        return max(0, min(lease.MOST_A_CALL, self._slots.free(self) + self._prefetch.ahead() - ahead))
 
     def _is_crowded_out(self) -> bool:
         """Whether other queues of the worker have all the slots: none of its own jobs ends to free one."""
         return not self.stopping and not self.backlog and not self._asked and self._slots.own_share(self) > 0
-
-    def _prefetch(self) -> int:
-        if self._held_up:
-            return 0
-        if self._config.prefetch is not None:
-            return self._config.prefetch
-        mean = self._mean_run_s
-        if mean is None or mean > SHORT_RUN_S:
-            return 0
-        return min(lease.MOST_A_CALL, int(PREFETCH_S * self.limit / max(mean, 1e-5)))
 
     def _should_go(self, wanted: int) -> bool:
         if self.desk.due_in() == 0:
@@ -301,8 +289,9 @@ class Pump:
         await self._changed.wait()
 
     async def _make_trip(self, lane: str, wanted: int) -> None:
-        settles = self._outbox.take(lease.MOST_A_CALL, self.desk.busy)
-        reports = self.desk.take(settles.runs)
+        out = frozenset(self.desk.busy)
+        reports = self.desk.take(self._outbox.runs)
+        settles = self._outbox.take(lease.MOST_A_CALL, out | self.desk.behind)
         self._flush_by = monotonic() + FLUSH_AFTER if self._outbox.runs else None
         self._owed = self._more = False
         self._in_flight += 1
@@ -328,6 +317,8 @@ class Pump:
                 )
             )
             self.desk.answer(reports, trip.told or "l" * len(reports))
+            if self.desk.due_in() is not None:  # noted meanwhile
+                self._expect_reports()
         except BaseException:
             self.desk.answer(reports, "l" * len(reports))
             raise
@@ -363,8 +354,18 @@ class Pump:
                 self.release(run)
         else:
             self.backlog.extend(trip.claimed)
+            if self._cancelled_early:
+                self._stop_early(trip.claimed)
             self._slots.fill()
         self._changed.set()
+
+    def _stop_early(self, claimed: list[Claimed]) -> None:
+        for run in claimed:
+            if run.id in self._cancelled_early:
+                self._on_stop(self, run, "c")
+        # The trips that were out when it came are back.
+        recent = self._answered - len(LANES)
+        self._cancelled_early = {job_id: at for job_id, at in self._cancelled_early.items() if at > recent}
 
     def _expect_due(self, seconds: float | None) -> None:
         """Look again when the next delayed job is due: one timer a queue, also while a lane blocks on the wake list."""
@@ -423,8 +424,7 @@ class Pump:
             stale = [run for run in self.backlog if run in seen]
             if stale:
                 self.backlog = deque(run for run in self.backlog if run not in seen)
-                self._mean_run_s = None
-                self._held_up = True
+                self._prefetch.hold_up()
             for run in stale:
                 self.release(run)
             seen = set(self.backlog)

@@ -74,10 +74,12 @@ class Desk:
 
     Attributes:
         busy: runs whose reports are in a trip; neither more of them nor their outcomes leave meanwhile.
+        behind: runs of which the last trip left reports here; their outcomes, which end them, wait for these.
     """
 
     def __init__(self, on_noted: Callable[[], None]) -> None:
         self.busy: set[Claimed] = set()
+        self.behind: frozenset[Claimed] = frozenset()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._on_noted = on_noted
@@ -113,8 +115,11 @@ class Desk:
 
     def hurry(self) -> None:
         """Somebody waits for what was noted."""
-        if self._flush_by is not None and self._flush_by > 0:
-            self._flush_by = 0.0
+        with self._lock:
+            late = self._flush_by is None or self._flush_by == 0
+            if not late:
+                self._flush_by = 0.0
+        if not late:
             self._tell()
 
     def is_on_loop(self) -> bool:
@@ -130,6 +135,7 @@ class Desk:
 
     def take(self, first: Iterable[Claimed]) -> list[_Entry]:
         """What a trip carries, about 4 MiB of at most 1,000: those of the runs that it settles before others."""
+        self.behind = frozenset()
         if not self._entries:
             return []
         settled = set(first)
@@ -143,8 +149,11 @@ class Desk:
                 if taken and size > MOST_BYTES:
                     break
                 taken.append(self._remove(key))
+            self.behind = frozenset(entry.run for entry in self._entries.values())
             if not self._entries:
                 self._flush_by = None
+            elif len(taken) == len(ready) and self._flush_by:
+                self._flush_by = monotonic() + FLUSH_WITHIN  # what is left waits for a trip that is out
         self.busy.update(entry.run for entry in taken)
         return taken
 

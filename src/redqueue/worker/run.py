@@ -14,6 +14,7 @@ from redqueue.core.report import LINE, PROGRESS, STATE, Kind, line_text, progres
 
 if TYPE_CHECKING:
     from redqueue.registry.binding import Prepared
+    from redqueue.worker.deadlines import Deadline
     from redqueue.worker.executors.process import ChildRun
     from redqueue.worker.pump import Pump
     from redqueue.worker.reports import Noted
@@ -29,8 +30,10 @@ class Run:
     Attributes:
         stopped: why the run was told to stop; empty: it was not.
         entered: its coroutine has begun; a task that is cancelled before never runs.
-        due: the monotonic time at which something is to be done about it.
+        due: when something is to be done about it.
         in_thread: a thread of the worker is busy with it.
+        over: it was given up, so what it still does concerns nobody.
+        replaced: that thread was given up, and another one took its place.
     """
 
     __slots__ = (
@@ -42,8 +45,10 @@ class Run:
         "entered",
         "facts",
         "in_thread",
+        "over",
         "prepared",
         "pump",
+        "replaced",
         "rules",
         "stopped",
         "task",
@@ -58,7 +63,9 @@ class Run:
         self.stopped: Stopped = ""
         self.entered = False
         self.in_thread = False
-        self.due: float | None = None
+        self.over = False
+        self.replaced = False
+        self.due: Deadline | None = None
         self.task: asyncio.Task[None] | None = None
         self.child: ChildRun | None = None
         self.facts = facts

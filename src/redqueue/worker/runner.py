@@ -21,17 +21,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from redqueue.context import CURRENT, JobFacts
-from redqueue.core.codec import Head, open_envelope
+from redqueue.core.codec import open_envelope
 from redqueue.core.lease import Claimed
-from redqueue.core.lifecycle import Fail, Returned, Settlement, SnoozeFor
-from redqueue.errors import JobExpired, UnknownJobType
+from redqueue.core.lifecycle import INTERRUPTED, Fail, Release, Returned, Settlement, SnoozeFor
+from redqueue.errors import LeaseLost, Snooze
 from redqueue.registry.around import run_around
 from redqueue.worker.deadlines import Deadlines, Timed
 from redqueue.worker.executors.thread import Threads
-from redqueue.worker.judge import EndedInChild, accept, attempt_ended, in_child, judge, settle, stopped
+from redqueue.worker.judge import EndedInChild, accept, attempt_ended, cause_of, in_child, judge, settle, stopped
 from redqueue.worker.rulebook import Rulebook
 from redqueue.worker.run import Run, Stopped
-from redqueue.worker.verdict import facts_of, returned
+from redqueue.worker.unstarted import check_expiry, settlement_of
+from redqueue.worker.verdict import returned
 
 if TYPE_CHECKING:
     from redqueue.registry.around import AroundRun, Hooks
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from redqueue.worker.pump import Pump
     from redqueue.worker.slots import Slots
 
-LONGEST_WAIT_FOR_A_NAME: Final = 15_000
 NO_THREAD_MS: Final = 1_000
 STUCK_AFTER: Final = 5.0
 """Seconds for a run that was told to stop, before it is given up."""
@@ -98,7 +98,7 @@ class Runner:
         """Run a job in a slot that was taken for it. Whatever is wrong with it concerns it alone."""
         try:
             run = self._prepare(pump, claimed)
-        except Exception as error:
+        except BaseException as error:  # a class's own check may raise anything
             self._settle_unstarted(pump, claimed, error)
             return
         self._runs[claimed] = run
@@ -115,23 +115,25 @@ class Runner:
     def stop(self, claimed: Claimed, why: Stopped) -> None:
         """Tell a run to stop: coroutines are cancelled, others see it in their context."""
         run = self._runs.get(claimed)
-        if run is None or run.stopped == "lost":
+        # The first word counts, however often it is said again; but what lost its lease has nothing to say any more.
+        if run is None or run.stopped == "lost" or (run.stopped and why != "lost"):
             return
-        first = not run.stopped
+        if not run.stopped:
+            self._deadlines.forget(run)
+            self._interrupt(run, why)
         run.stopped = why
-        execution = run.prepared.binding.execution
-        if first and run.task is not None and run.entered and not run.in_thread:
-            run.task.cancel()
-        if run.child is not None:
-            # One of them: a second exception would interrupt the cleaning up after the first.
-            if why == "timeout":
-                run.child.terminate()
-            else:
-                run.child.cancel()
-        # Once: a renewal says again and again that the job is cancelled.
-        if first and why != "leaving" and (execution != "thread" or why != "cancelled"):
-            # A thread that goes on after a cancel may complete; nothing else holds its slot for ever.
+        # A thread that goes on after a cancel may complete; nothing else holds its slot for ever.
+        if run.due is None and why != "leaving" and (run.prepared.binding.execution != "thread" or why != "cancelled"):
             self._deadlines.set(run, STUCK_AFTER)
+
+    def _interrupt(self, run: Run, why: Stopped) -> None:
+        """Once: a second exception would interrupt the cleaning up after the first."""
+        if run.task is not None and run.entered and not run.in_thread:
+            run.task.cancel()
+        if run.child is not None and why == "timeout":
+            run.child.terminate()
+        elif run.child is not None:
+            run.child.cancel()
 
     def stop_all(self) -> None:
         """The worker's grace is over."""
@@ -145,8 +147,9 @@ class Runner:
             if run.child is not None:
                 run.child.kill()
             del self._runs[claimed]
+            run.over = True
             self._stuck.add(run)
-            run.pump.release(claimed)
+            run.pump.settle(claimed, Release(INTERRUPTED), run.attempt, run.rules)
         self._idle.set()
 
     async def wait_idle(self) -> None:
@@ -168,7 +171,7 @@ class Runner:
         prepared, given = self._dispatch.prepare(head.job_type, envelope.data)
         rules = self._rulebook.rules(pump, prepared.binding, head.given)
         if rules.expires_ms is not None:
-            _check_expiry(pump, claimed, head, rules.expires_ms)
+            check_expiry(pump, claimed, head, rules.expires_ms)
         attempt = claimed.failed + 1
         facts = JobFacts(
             pump.keys.queue,
@@ -206,9 +209,10 @@ class Runner:
             outcome = returned(await self._enter(run))
         except BaseException as error:
             settlement = judge(run, error)
-            if isinstance(settlement, Fail) and isinstance(error, Exception) and not isinstance(error, EndedInChild):
+            cause = self._cause_to_tell(run, settlement, error)
+            if cause is not None:
                 with _guard(run):
-                    await self._call_there(run, partial(run.prepared.failed, error, run.context))
+                    await self._call_there(run, partial(run.prepared.failed, cause, run.context))
         else:
             settlement = accept(run, outcome)
         self._finish(run, settlement, perf_counter() - started)
@@ -246,7 +250,10 @@ class Runner:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._hand_over, run, answer, value, error)
 
-        self._give_thread(run, work)
+        try:
+            self._give_thread(run, work)
+        except RuntimeError as error:
+            raise Snooze(NO_THREAD_MS / 1000, f"its worker could start no thread: {error}") from error
         return await answer
 
     def _hand_over(self, run: Run, answer: asyncio.Future[object], value: object, error: BaseException | None) -> None:
@@ -284,11 +291,20 @@ class Runner:
             outcome = returned(run.prepared.call(run.context, self.resources))
         except BaseException as error:
             settlement = judge(run, error)
-            if isinstance(settlement, Fail) and isinstance(error, Exception):
+            cause = self._cause_to_tell(run, settlement, error)
+            if cause is not None:
                 with _guard(run):
-                    run.prepared.failed(error, run.context)
+                    run.prepared.failed(cause, run.context)
             return settlement
         return accept(run, outcome)
+
+    def _cause_to_tell(self, run: Run, settlement: Settlement, error: BaseException) -> Exception | None:
+        """What `on_failed` is told; None: this is not the end of the job, or not for this run to say."""
+        if not isinstance(settlement, Fail) or run.stopped == "lost" or run.over:
+            return None
+        if isinstance(error, EndedInChild | LeaseLost):
+            return None  # the child called it; or another run has the job
+        return cause_of(run, error)
 
     def _call_child(self, run: Run) -> Settlement:
         return settle(run, *in_child(run, partial(self._carried, run), self._max_crashes))
@@ -301,11 +317,13 @@ class Runner:
         raise EndedInChild(run, outcome, error)
 
     def _carried(self, run: Run) -> Ending:
-        from redqueue.worker.executors.process import Assignment, ChildRun  # only workers with such jobs need it
+        # Only workers with such jobs need it.
+        from redqueue.worker.executors.process import MAKING, Assignment, ChildRun
 
         prepared = run.prepared
-        if self._children is None:
-            self._children = self._make_children()
+        with MAKING:
+            if self._children is None:
+                self._children = self._make_children()
         child = ChildRun(Assignment(prepared.binding.key, prepared.raw, run.facts, run.claimed.saved), run)
         run.child = child
         if run.stopped:
@@ -333,13 +351,14 @@ class Runner:
     def _count_out(self, run: Run) -> None:
         """A thread is free again; the one of a run that was given up is one too many."""
         run.in_thread = False
-        if run in self._stuck:
+        if run.replaced:
+            run.replaced = False
             self._threads.retire_one()
         else:
             self._threads.done()
 
     def _finish(self, run: Run, settlement: Settlement, seconds: float | None) -> None:
-        run.due = None
+        self._deadlines.forget(run)
         self._stuck.discard(run)
         if self._runs.pop(run.claimed, None) is None:
             return  # given up: settled already
@@ -354,9 +373,9 @@ class Runner:
             pump.settle(run.claimed, settlement, run.attempt, run.rules)
             if self.on_settled is not None:
                 self.on_settled(run.claimed, settlement)
+        self._slots.give_back(pump)
         if self._hooks.wants("attempt_end"):
             self._hooks.tell("attempt_end", attempt_ended(run, settlement, (seconds or 0) * 1000))
-        self._slots.give_back(pump)
 
     def _on_due(self, timed: Timed) -> None:
         """A run is out of time, or ignored that it was told to stop."""
@@ -365,6 +384,8 @@ class Runner:
             self.stop(timed.claimed, "timeout")
         elif timed.child is not None:
             timed.child.kill()
+            timed.child = None
+            self._deadlines.set(timed, STUCK_AFTER)  # for the thread that attends to it, and for middlewares
         else:
             self._give_up(timed)
 
@@ -379,44 +400,27 @@ class Runner:
             STUCK_AFTER,
         )
         if run.in_thread:
+            run.replaced = True
             self._threads.replace_one()
-        settlement = stopped(run)
-        self._finish(run, settlement, None)
+        self._finish(run, stopped(run), None)
+        run.over = True
+        if run.task is not None:
+            run.task.cancel()
         self._stuck.add(run)
         if len(self._stuck) > self._slots.total:
             self.on_stuck(len(self._stuck))
 
-    def _settle_unstarted(self, pump: Pump, claimed: Claimed, error: Exception) -> None:
+    def runs(self, claimed: Claimed) -> bool:
+        """Whether the job runs here, and was not given up."""
+        return claimed in self._runs
+
+    def _settle_unstarted(self, pump: Pump, claimed: Claimed, error: BaseException) -> None:
         """A job whose function was not entered: it waits for a worker that knows it, or fails."""
-        rules = self._rulebook.default
-        settlement: Settlement
-        if isinstance(error, UnknownJobType) and (wait := self._wait_for_a_name(pump, claimed, str(error))) is not None:
-            settlement = wait
-        else:
-            settlement = Fail(facts_of(error))
-            name = type(error).__name__
-            # The text is our own: it names paths and types, never a value.
-            facts = {"queue": pump.keys.queue, "job_id": claimed.id, "attempt": claimed.failed + 1, "error": name}
-            text = "job %s of queue %s failed without being run: %s: %s"
-            logger.error(text, claimed.id, pump.keys.queue, name, error, extra=facts)
-        pump.settle(claimed, settlement, claimed.failed + 1, rules)
+        settlement = settlement_of(pump, claimed, error, self._unknown_grace_ms)
+        pump.settle(claimed, settlement, claimed.failed + 1, self._rulebook.default)
         if self.on_settled is not None:
             self.on_settled(claimed, settlement)
         self._slots.give_back(pump)
-
-    def _wait_for_a_name(self, pump: Pump, claimed: Claimed, why: str) -> SnoozeFor | None:
-        """A snooze while a rolling deploy may still bring a worker that knows the name, else None."""
-        waited = pump.redis_now_ms() - claimed.noted_ms if claimed.note == why else 0
-        if waited >= self._unknown_grace_ms:
-            return None
-        logger.warning("job %s waits: %s", claimed.id, why)
-        return SnoozeFor(min(LONGEST_WAIT_FOR_A_NAME, max(500, self._unknown_grace_ms // 10)), why)
-
-
-def _check_expiry(pump: Pump, claimed: Claimed, head: Head, expires_ms: int) -> None:
-    fresh = not (claimed.failed or claimed.crashes or claimed.note)
-    if fresh and pump.redis_now_ms() > head.created_ms + expires_ms:
-        raise JobExpired(f"nobody started it within the {expires_ms / 1000:g} s that its processor allows")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redqueue.client.transport import AsyncTransport, Transport
 from redqueue.client.urls import parse
@@ -23,6 +23,7 @@ from redqueue.worker.dispatch import Dispatch
 from redqueue.worker.heartbeat import Heartbeat
 from redqueue.worker.inbox import listen_for_ever
 from redqueue.worker.link import Link
+from redqueue.worker.loop import undisturbed
 from redqueue.worker.pump import LANES, Pump
 from redqueue.worker.recoverer import recover_for_ever
 from redqueue.worker.rulebook import Rulebook
@@ -38,9 +39,11 @@ CANCEL_WITHIN: Final = 5.0
 FLUSH_WITHIN: Final = 10.0
 LEAVE_WITHIN: Final = 2.0
 HOOKS_WITHIN: Final = 2.0
+RESOURCES_WITHIN: Final = 10.0
 DROP_WITHIN: Final = 1.0
 """The same when the worker itself is cancelled, or told to stop a second time: somebody waits for it."""
 
+T = TypeVar("T")
 logger = logging.getLogger("redqueue.worker")
 
 
@@ -60,6 +63,7 @@ class Shift:
         self._session = SessionName.fresh()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._beaten = asyncio.Event()
         self._asked = False
         self._entered: list[Pump] = []
         self._ready: Callable[[], None] = lambda: None
@@ -92,6 +96,7 @@ class Shift:
             on_down=self._from_thread(self._lose),
             on_up=self._from_thread(self._link.restore),
             on_refused=self._from_thread(self._refuse),
+            on_ended=self._from_thread(self._beaten.set),
         )
 
     def stop(self, grace_ms: int | None = None, *, hurry: bool = False) -> None:
@@ -113,22 +118,38 @@ class Shift:
         try:
             # Whoever embeds a worker must not wait for a Redis that is away: it works as soon as there is one.
             self._ready = on_ready
-            self.runner.resources = await self._resources.open()
-            try:
-                await self._enter()
-            except BaseException:
-                await self._leave()
-                raise
-            if self._stop.is_set():
-                await self._leave()
-            else:
-                on_ready()
-                await self._run()
+            if await self._open_resources():
+                await self._enter_and_run(on_ready)
         finally:
             self.runner.close()
-            await self._resources.close()
-            await self._hooks.finish(HOOKS_WITHIN)
-            await self._transport.close()
+            await undisturbed(self._close())
+
+    async def _open_resources(self) -> bool:
+        """False: it was told to stop meanwhile."""
+        opened = await self._unless_stopped(self._resources.open())
+        if opened is not None:
+            self.runner.resources = opened
+        return opened is not None
+
+    async def _close(self) -> None:
+        try:
+            await asyncio.wait_for(self._resources.close(), RESOURCES_WITHIN)
+        except TimeoutError:
+            logger.error("a resource was not closed within %g s, and is left behind", RESOURCES_WITHIN)
+        await self._hooks.finish(HOOKS_WITHIN)
+        await self._transport.close()
+
+    async def _enter_and_run(self, on_ready: Callable[[], None]) -> None:
+        try:
+            await self._enter()
+        except BaseException:
+            await undisturbed(self._leave())
+            raise
+        if self._stop.is_set():
+            await self._leave()
+        else:
+            on_ready()
+            await self._run()
 
     async def _enter(self) -> None:
         for pump in self._pumps:
@@ -162,20 +183,27 @@ class Shift:
         if self._config.burst:
             chores.append(self.loop.create_task(self._stop_when_dry()))
         stopping = self.loop.create_task(self._stop.wait())
+        ended: list[BaseException | None] = []
         try:
             await asyncio.wait([stopping, *pumping, *chores], return_when=asyncio.FIRST_COMPLETED)
             await self._finish(pumping)
         except asyncio.CancelledError:
-            await self._drop_all()
+            await undisturbed(self._drop_all())
             raise
         finally:
-            for pump in self._pumps:
-                pump.end()
-            ended = await _end([stopping, *chores, *pumping])
-            await asyncio.to_thread(self._heartbeat.stop, LEAVE_WITHIN)
-            await self._leave()
-            self._hooks.tell("stop", WorkerStopped(self._session.worker, self._claimed()))
+            # However often it is cancelled: a heartbeat that goes on would keep its jobs from everybody.
+            await undisturbed(self._depart([stopping, *chores, *pumping], ended))
         _raise_first(ended)
+
+    async def _depart(self, tasks: Sequence[asyncio.Task[Any]], ended: list[BaseException | None]) -> None:
+        for pump in self._pumps:
+            pump.end()
+        self._heartbeat.end()
+        ended.extend(await _end(tasks))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._beaten.wait(), LEAVE_WITHIN)
+        await self._leave()
+        self._hooks.tell("stop", WorkerStopped(self._session.worker, self._claimed()))
 
     async def _drop_all(self) -> None:
         """The worker itself is cancelled: nothing may go on running without a heartbeat."""
@@ -247,22 +275,25 @@ class Shift:
     def _claimed(self) -> int:
         return sum(pump.claimed for pump in self._pumps)
 
-    async def _unless_stopped(self, wait: Awaitable[int]) -> int | None:
+    async def _unless_stopped(self, wait: Awaitable[T]) -> T | None:
         answer, stopped = asyncio.ensure_future(wait), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait([answer, stopped], return_when=asyncio.FIRST_COMPLETED)
             return answer.result() if answer.done() else None
         finally:
-            answer.cancel()
             stopped.cancel()
+            await _end([answer])
 
     def _stop_run(self, pump: Pump, run: Claimed, word: str) -> None:
         """The heartbeat found a lease lost, or its job cancelled."""
         if run not in pump.held:
             return
+        withdrawn = pump.withdraw(run)
+        if not withdrawn and not self.runner.runs(run):
+            return  # its outcome is on the way: a renewal overtook it
         if word == "l":
             self._hooks.tell("lease_lost", LeaseGone(pump.keys.queue, run.id, run.failed + 1))
-        if not pump.withdraw(run):
+        if not withdrawn:
             self.runner.stop(run, "lost" if word == "l" else "cancelled")
         elif word == "l":
             pump.drop(run)

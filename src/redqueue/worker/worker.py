@@ -21,10 +21,10 @@ from redqueue.defaults import (
     DEFAULT_UNKNOWN_GRACE,
     GENERIC_TASK,
 )
-from redqueue.errors import ConfigurationError, Seconds
+from redqueue.errors import ConfigurationError, InvalidOption, Seconds
 from redqueue.options import RunOptions
 from redqueue.registry.registry import ServiceRegistry
-from redqueue.units import to_ms
+from redqueue.units import shown, to_ms
 from redqueue.worker.config import WorkerConfig
 from redqueue.worker.loop import run_in_loop
 from redqueue.worker.shift import Shift
@@ -70,7 +70,12 @@ class Worker:
         **defaults: Unpack[RunOptions],
     ) -> None:
         self._registry = ServiceRegistry.get_instance() if registry is None else registry
+        given: object = self._registry
+        if not isinstance(given, ServiceRegistry):
+            raise InvalidOption("registry", f"registry must be a ServiceRegistry object, not {shown(registry)}")
         self._all_queues = queues is None
+        if queues is not None and not queues:
+            raise InvalidOption("queues", "queues must name at least one; None means all that the registry names")
         self._config = WorkerConfig.of(
             () if queues is None else queues,
             url,
@@ -85,6 +90,7 @@ class Worker:
             max_memory_per_child=max_memory_per_child,
             defaults=defaults,
         )
+        parse(self._config.url)
         self.concurrency = self._config.concurrency
         self._shift: Shift | None = None
         self._task: asyncio.Task[None] | None = None
@@ -98,6 +104,7 @@ class Worker:
             RegistrationError: the registry can't work; what to mend is in the message.
             WorkerStuck: more runs than it has slots ignored that they were given up.
         """
+        _refuse_running_loop()
         on_main = threading.current_thread() is threading.main_thread()
         run_in_loop(self._serve(take_signals=on_main, on_ready=self._tell_who_entered), _loop_factory())
 
@@ -213,6 +220,14 @@ class Worker:
         finally:
             self._shift = None
             shift.over.set()
+
+
+def _refuse_running_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ConfigurationError("run() blocks, and an event loop runs here: `async with worker`, or await worker.serve()")
 
 
 def _queues_of(registry: ServiceRegistry) -> list[str]:
