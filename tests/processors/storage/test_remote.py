@@ -7,8 +7,10 @@ import traceback
 import urllib.request
 from typing import TYPE_CHECKING
 
+import fsspec
 import pytest
 
+from redqueue.errors import ConfigurationError, MissingExtra
 from redqueue.processors.storage import InvalidKey, Storage, StorageError
 from redqueue.processors.storage.remote import SpooledDraft
 
@@ -125,3 +127,18 @@ def test_what_is_sent_whole_is_sent_at_the_end(bucket: Bucket, fails: bool) -> N
     else:
         draft.commit()
         assert bucket.names() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "why"),
+    [("s3://bucket", MissingExtra, r"redqueue-jobs\[s3\]"), ("gs://bucket", ConfigurationError, "Install gcsfs")],
+)
+def test_a_package_that_is_missing_is_named(
+    url: str, error: type[Exception], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(protocol: str, **options: object) -> None:
+        raise ImportError("Install gcsfs")
+
+    monkeypatch.setattr(fsspec, "filesystem", missing)
+    with pytest.raises(error, match=why):
+        Storage(url).exists("a")

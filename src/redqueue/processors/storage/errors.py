@@ -8,9 +8,13 @@ StorageError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
 from redqueue.errors import RedQueueError
 
-LONGEST_REASON = 300
+LONGEST_REASON: Final = 300
 
 
 class StorageError(RedQueueError):
@@ -47,11 +51,15 @@ class FileTooLarge(StorageError):
         self.limit = limit
 
 
-def failed(key: str, error: Exception) -> StorageError:
-    """What a backend raised, in terms of the key: neither paths of the machine nor credentials are in it."""
-    if isinstance(error, StorageError):
-        return error
-    if isinstance(error, FileNotFoundError):
-        return FileMissing(key)
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return StorageError(f"the file {key!r}: {type(error).__name__}: {text[:LONGEST_REASON]}")
+@contextmanager
+def in_terms_of(key: str) -> Iterator[None]:
+    """What a backend raises within it becomes a `StorageError` of the key."""
+    try:
+        yield
+    except (RedQueueError, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise FileMissing(key) from None
+    except Exception as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StorageError(f"the file {key!r}: {type(error).__name__}: {text[:LONGEST_REASON]}") from error

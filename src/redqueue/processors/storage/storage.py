@@ -17,7 +17,7 @@ import msgspec
 from typing_extensions import Buffer
 
 from redqueue.errors import ConfigurationError, Seconds
-from redqueue.processors.storage.errors import FileMissing, FileTooLarge, InvalidKey, failed
+from redqueue.processors.storage.errors import FileMissing, FileTooLarge, InvalidKey, in_terms_of
 from redqueue.processors.storage.keys import check_key
 from redqueue.processors.storage.local import LocalPlace
 from redqueue.processors.storage.remote import PROTOCOLS, STREAMED, RemotePlace
@@ -77,10 +77,8 @@ class StorageFile(io.BufferedIOBase):
         if self.closed:
             raise ValueError("the file is closed")
         with memoryview(data).cast("B") as view:
-            try:
+            with in_terms_of(self.key):
                 self._draft.write(view)
-            except Exception as error:
-                raise failed(self.key, error) from error
             self._hash.update(view)
             self.size += len(view)
             return len(view)
@@ -160,18 +158,14 @@ class Storage:
             StorageError: likewise; trying again may do.
         """
         key = check_key(key)
-        try:
+        with in_terms_of(key):
             draft = self._place().create(key)
-        except Exception as error:
-            raise failed(key, error) from error
         file = StorageFile(key, draft)
         try:
             yield file
             file.close()
-            try:
+            with in_terms_of(key):
                 draft.commit()
-            except Exception as error:
-                raise failed(key, error) from error
         except BaseException:
             file.close()
             with suppress(Exception):  # what matters is what went wrong before
@@ -186,10 +180,8 @@ class Storage:
             FileMissing, InvalidKey, StorageError
         """
         key = check_key(key)
-        try:
+        with in_terms_of(key):
             file = self._place().open(key)
-        except Exception as error:
-            raise failed(key, error) from error
         with file:
             yield file
 
@@ -209,10 +201,8 @@ class Storage:
             FileMissing, InvalidKey, StorageError
         """
         key = check_key(key)
-        try:
+        with in_terms_of(key):
             return self._place().size(key)
-        except Exception as error:
-            raise failed(key, error) from error
 
     def delete(self, key: str) -> None:
         """Remove the file; that it isn't there is fine.
@@ -221,12 +211,8 @@ class Storage:
             InvalidKey, StorageError
         """
         key = check_key(key)
-        try:
+        with suppress(FileNotFoundError), in_terms_of(key):
             self._place().delete(key)
-        except FileNotFoundError:
-            return
-        except Exception as error:
-            raise failed(key, error) from error
 
     def download(self, key: str, path: str | Path, most: int | None = None) -> Stored:
         """Copy the file to a path of this machine; when that fails there is nothing at the path.
@@ -266,10 +252,8 @@ class Storage:
             return None
         if self._link != SIGN:
             return self._link.replace("{key}", quote(key, safe="/"))
-        try:
+        with in_terms_of(key):
             return self._place().sign(key, self._link_expires)
-        except Exception as error:
-            raise failed(key, error) from error
 
     def __repr__(self) -> str:
         return f"Storage({self.protocol + '://' + self._root!r})"
@@ -299,10 +283,8 @@ def _copied(key: str, file: BinaryIO, path: Path, most: int | None) -> Stored:
 
 
 def _read(key: str, file: BinaryIO) -> bytes:
-    try:
+    with in_terms_of(key):
         return file.read(CHUNK)
-    except Exception as error:
-        raise failed(key, error) from error
 
 
 def _place_of(url: str) -> tuple[str, str]:
