@@ -336,3 +336,128 @@ async def test_a_cancelled_listener_leaves_nothing_behind(server: PrivateServer,
             assert event.kind == "added"
             break
     await until_async(lambda: ours(admin) == 0)
+
+
+def test_a_thread_that_cannot_be_started_is_started_by_the_next_who_waits(
+    server: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = threading.Thread.start
+    for which in ("look", "read"):
+        failed = list[str]()
+
+        def start(thread: threading.Thread, which: str = which, failed: list[str] = failed) -> None:
+            if thread.name == f"redqueue results: {which}" and not failed:
+                failed.append(which)
+                raise RuntimeError("can't start new thread")
+            really(thread)
+
+        with Queue("q", server.url) as queue:
+            job = queue.add("t")
+            monkeypatch.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError, match="can't start"):
+                job.result(10)
+            assert not queue._results._hub._watch._waiting
+            timer = threading.Timer(0.2, job.cancel, ["found"])
+            timer.start()
+            with pytest.raises(Exception, match="found"):
+                job.result(10)
+            timer.join()
+
+
+def listens(queue: Queue, told: list[Any]) -> threading.Thread:
+    def listen() -> None:
+        try:
+            told.extend(queue.events())
+        except BaseException as error:
+            told.append(error)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_listener_in_a_thread_ends_with_its_handle(server: PrivateServer, admin: Any, shared: bool) -> None:
+    told, queue, other = list[Any](), Queue("q", server.url), Queue("other", server.url)
+    if shared:
+        other.get_stats()
+    for _ in range(3):
+        thread = listens(queue, told)
+        until(lambda: blocked(admin) == 1)
+        queue.close()
+        thread.join(1)
+        assert not thread.is_alive()
+        assert told == []
+        assert queue.get_stats().waiting == 0  # takes a share again
+        queue.close()
+    other.close()
+    until(lambda: ours(admin) == 0)
+
+
+def test_a_busy_listener_that_is_closed_takes_no_share_again(server: PrivateServer, admin: Any) -> None:
+    with Queue("busy", server.url) as busy:
+        busy.add_many([("t", n) for n in range(5000)])
+    queue, listening = Queue("busy", server.url), threading.Event()
+
+    def listen() -> None:
+        for _ in queue.events(since="0"):
+            listening.set()
+
+    for n in range(10):
+        listening.clear()
+        thread = threading.Thread(target=listen)
+        thread.start()
+        assert listening.wait(10)
+        time.sleep(0.002 * n)
+        queue.close()
+        thread.join(1)
+        assert not thread.is_alive()
+        assert not queue._runner._transport._pool
+
+
+async def test_a_listening_task_ends_with_its_handle(server: PrivateServer, admin: Any) -> None:
+    queue = AsyncQueue("q", server.url)
+
+    async def listen() -> list[Any]:
+        return [event async for event in queue.events()]
+
+    for _ in range(3):
+        task = asyncio.create_task(listen())
+        await until_async(lambda: blocked(admin) == 1)
+        await queue.close()
+        async with asyncio.timeout(1):
+            assert await task == []
+        await until_async(lambda: ours(admin) == 0)
+
+
+async def test_a_listener_ends_with_its_handle_while_the_server_is_away(own_server: PrivateServer) -> None:
+    queue = AsyncQueue("q", own_server.url)
+    await queue.add("t")
+
+    async def listen() -> list[Any]:
+        return [event async for event in queue.events(since="0")]
+
+    task = asyncio.create_task(listen())
+    await asyncio.sleep(0.1)
+    await asyncio.to_thread(own_server.stop)
+    await asyncio.sleep(0.3)
+    await queue.close()
+    async with asyncio.timeout(3):
+        assert [one.kind for one in await task] == ["added"]
+
+
+async def test_a_handle_that_is_closed_in_one_loop_listens_on_in_another(server: PrivateServer, admin: Any) -> None:
+    queue, told = AsyncQueue("q", server.url), list[str | None]()
+
+    async def listen() -> None:
+        async for event in queue.events():
+            told.append(event.job_id)
+            break
+
+    thread = threading.Thread(target=lambda: asyncio.run(listen()))
+    thread.start()
+    await until_async(lambda: blocked(admin) == 1)
+    await queue.add("t", job_id="before")
+    await queue.close()
+    await asyncio.to_thread(thread.join, 10)
+    assert told == ["before"]

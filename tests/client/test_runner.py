@@ -33,7 +33,7 @@ class Flaky:
         self.sent: list[tuple[list[str], list[Any]]] = []
         self.resets = 0
 
-    def send(self, call: Call[Any]) -> Any:
+    def send(self, call: Call[Any], until: object = None) -> Any:
         self.sent.append((call.keys, call.args))
         result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
         if isinstance(result, BaseException):

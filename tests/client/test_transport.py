@@ -15,7 +15,7 @@ import redis
 import redis.asyncio
 from redis.exceptions import MaxConnectionsError
 
-from redqueue import embedded
+from redqueue import AsyncQueue, Queue, embedded
 from redqueue.client import transport
 from redqueue.client.pools import CLIENT_NAME
 from redqueue.client.transport import AsyncTransport, Transport, locate
@@ -386,3 +386,94 @@ def test_a_server_that_accepts_and_says_nothing_was_not_sent_the_call(keys: Keys
             handle.send(inspect.get_stats(keys))
         assert classify(raised.value).sent is False
         handle.close()
+
+
+class Drops:
+    """A command that drops the first cancel, as `asyncio.wait_for` may on Python 3.11, and then does this."""
+
+    def __init__(self, then: Callable[[], Any]) -> None:
+        self._then = then
+        self.began = asyncio.Event()
+
+    async def __call__(self, *words: Any) -> Any:
+        self.began.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            then = self._then()
+            return await then if asyncio.iscoroutine(then) else then
+
+
+def lost() -> Any:
+    raise redis.ConnectionError("lost")
+
+
+@pytest.mark.parametrize("then", [lambda: b"answer", lost])
+async def test_a_cancel_that_redis_py_drops_ends_the_call(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch, then: Callable[[], Any]
+) -> None:
+    client, dropping = redis.asyncio.Redis(), Drops(then)
+    monkeypatch.setattr(client, "execute_command", dropping)
+    task = asyncio.create_task(AsyncTransport(None, client).send(inspect.get_stats(keys)))
+    await dropping.began.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_so_it_ends_a_read_that_waits_and_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for read in ("wait_on", "wait_for_entry"):
+        client, dropping = redis.asyncio.Redis(), Drops(lambda: asyncio.sleep(30))
+        monkeypatch.setattr(client, "execute_command", dropping)
+        handle = AsyncTransport(None, client)
+        waits = handle.wait_on("wake", 30) if read == "wait_on" else handle.wait_for_entry("events", "0-0", 30)
+        task, began = asyncio.create_task(waits), time.monotonic()
+        await dropping.began.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert time.monotonic() - began < 5
+
+
+async def test_a_call_that_was_not_cancelled_keeps_its_answer_in_a_task_that_was(server: PrivateServer) -> None:
+    handle = AsyncTransport(parse(server.url))
+
+    async def cleans_up() -> Any:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            return await handle.send(inspect.get_stats(Keys("q", "redqueue")))  # noqa: B012 - that is what is tested
+
+    task = asyncio.create_task(cleans_up())
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task
+    await handle.close()
+
+
+async def test_a_time_limit_around_an_add_is_never_lost(server: PrivateServer) -> None:
+    limits, told = list[asyncio.Timeout](), 0
+    async with AsyncQueue("q", server.url) as queue:
+        await queue.add("t")
+        for n in range(1000):
+            try:
+                async with asyncio.timeout(n % 50 * 0.00002) as limit:
+                    limits.append(limit)
+                    await queue.add("t")
+            except TimeoutError:
+                told += 1
+    assert sum(one.expired() for one in limits) == told
+
+
+def test_a_call_under_which_the_pool_is_closed_goes_on(server: PrivateServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Queue("q", server.url) as queue:
+        client: Any = queue._runner._transport.client()
+        really = client.execute_command
+
+        def closed_meanwhile(*words: Any) -> Any:
+            monkeypatch.setattr(client, "execute_command", really)
+            queue.close()
+            raise ValueError("I/O operation on closed file.")
+
+        monkeypatch.setattr(client, "execute_command", closed_meanwhile)
+        assert queue.add("t").answer == "created"

@@ -165,3 +165,26 @@ async def test_the_log_of_a_job(queue: AsyncQueue, work: Work, registry: Service
     for wrong in bad:
         with pytest.raises(InvalidOption):
             await queue.get_logs(job.id, **wrong)
+
+
+async def test_closing_ends_the_listening_and_the_queue_can_be_listened_to_again(queue: AsyncQueue) -> None:
+    await queue.add("ok", job_id="a")
+
+    async def listen(since: str | None) -> list[str | None]:
+        return [event.job_id async for event in queue.events(since=since)]
+
+    for _ in range(2):
+        listening = asyncio.gather(listen("0"), listen(None))
+        await asyncio.sleep(0.3)
+        await queue.close()
+        async with asyncio.timeout(1.5):
+            assert list(await listening) == [["a"], []]
+
+
+async def test_closing_ends_what_is_listened_to_by_who_closes(queue: AsyncQueue) -> None:
+    await queue.add_many([("ok", n, {"job_id": str(n)}) for n in range(5)])
+    told = []
+    async for event in queue.events(since="0"):
+        told.append(event.job_id)
+        await queue.close()
+    assert told == ["0"]

@@ -247,3 +247,35 @@ async def test_many_wait_at_once(queue: AsyncQueue, working: Working, shell: str
     waiting = asyncio.gather(*(job.result(40) for job in jobs))
     with working():
         assert await waiting == list(range(count))
+
+
+async def test_who_waits_for_a_job_of_before_the_queue_was_obliterated_is_told(queue: AsyncQueue) -> None:
+    first, second = await queue.add("ok"), await queue.add("ok")
+    waiting = asyncio.ensure_future(first.result(20))
+    await asyncio.sleep(0.2)
+    await queue.obliterate()
+    with pytest.raises(ResultGone):
+        await waiting
+    with pytest.raises(ResultGone):
+        await second.result(5)
+
+
+@pytest.mark.parametrize("kept", [0, 10])
+async def test_of_a_job_that_was_run_again_by_hand_only_the_last_end_is_told(
+    queue: AsyncQueue, work: Work, registry: ServiceRegistry, kept: int
+) -> None:
+    runs: list[int] = []
+
+    @registry.processor("second_time")
+    async def second(data: Any) -> str:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ValueError("first")
+        return "second"
+
+    job = await queue.add("second_time")
+    await work(keep_completed=kept)
+    assert await queue.retry(job.id)
+    await work(keep_completed=kept)
+    for timeout in (0, 5):
+        assert await job.result(timeout) == "second"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,6 +142,36 @@ def test_a_former_job_of_the_same_id_is_not_found(world: World) -> None:
     (position,) = stored(world, "a")
     world.run("a", Complete(b"2"), rule=NOTHING_KEPT)
     assert look(world, {"a": position}) == {"a": Ending("completed", b"2")}
+
+
+def test_a_later_job_of_the_same_id_is_not_found(world: World) -> None:
+    world.enter()
+    (first,) = stored(world, "a")
+    world.run("a", Complete(b"1"), rule=NOTHING_KEPT)
+    (second,) = stored(world, "a")
+    world.run("a", Fail(ERROR), rule=NOTHING_KEPT)
+    assert look(world, {"a": first}) == {"a": Ending("completed", b"1")}
+    assert look(world, {"a": second}) == {"a": Ending("failed", ERROR, 1)}
+
+
+def test_a_job_that_was_run_again_by_hand_ended_the_last_time(world: World) -> None:
+    world.enter()
+    (position,) = stored(world, "a")
+    world.run("a", Fail(ERROR))
+    assert world(steer.retry(world.keys, "a", fresh=True))
+    world.run("a", RetryIn(0, ERROR))
+    world.run("a", Complete(b"2"), rule=NOTHING_KEPT)
+    assert look(world, {"a": position, "b": position}) == {"a": Ending("completed", b"2"), "b": GONE}
+
+
+def test_a_job_that_was_run_again_by_hand_and_left_no_end_is_gone(world: World) -> None:
+    world.enter()
+    (position,) = stored(world, "a")
+    world.run("a", Fail(ERROR))
+    world(steer.retry(world.keys, "a", fresh=True))
+    world.client.flushdb()
+    world.client.xadd(world.keys["events"], {"retrying": "x"})
+    assert look(world, {"a": position}) == {"a": GONE}
 
 
 def test_a_stream_is_scanned_no_further_than_it_was(world: World) -> None:
@@ -290,6 +321,13 @@ def test_who_comes_when_the_stream_was_read_beyond_is_looked_at() -> None:
     assert case.watch.take_unseen() == [waiter]
 
 
+def test_who_comes_after_nothing_at_all_was_read_is_looked_at() -> None:
+    case = Waiting(0)
+    waiter = case.join("a", "5-0")
+    case.sees(waiter, 0, GONE)
+    assert waiter.ending == GONE
+
+
 def test_two_who_wait_for_one_job_are_both_told() -> None:
     case = Waiting(5)
     waiters = [case.join("a", "5-0"), case.join("a", "5-0"), case.join("b", "5-0")]
@@ -378,6 +416,17 @@ def test_a_removed_job_is_gone() -> None:
     assert waiter.ending == GONE
 
 
+def test_many_who_wait_for_one_job_leave_quickly() -> None:
+    case = Waiting(5)
+    waiters = [case.join("a", "5-0") for _ in range(30_000)]
+    began = time.monotonic()
+    for one in waiters[::2]:
+        case.watch.leave(one)
+    case.feed((6, "completed", "a", "1"))
+    assert time.monotonic() - began < 2
+    assert len(case.woken) == 15_000
+
+
 def test_who_left_is_told_nothing() -> None:
     case = Waiting(5)
     waiter, other = case.join("a", "5-0"), case.join("a", "5-0")
@@ -446,3 +495,19 @@ def test_the_stream_is_read_on_from_the_position(world: World) -> None:
     assert waiter.ending == Ending("completed", b"1")
     assert watch.position is not None
     assert world(tail(world.keys, after(watch.position))).entries == []
+
+
+def test_what_was_dropped_behind_nothing_at_all_is_a_gap(world: World) -> None:
+    world.enter()
+    (position,) = stored(world, "a")
+    world.client.delete(world.keys["events"])
+    watch = Watch()
+    waiter = Waiter("a", str(position), lambda: None)
+    watch.join(waiter)
+    watch.looked(watch.take_unseen(), world.drive(results.look(world.keys, {"a": None})))
+    assert watch.position == EntryId(0, 0)
+    world.run("a", Complete(b"1"))
+    world.client.xtrim(world.keys["events"], maxlen=0, approximate=False)
+    world.add("b")
+    watch.feed(world(watch.next_call(world.keys)))
+    assert watch.take_unseen() == [waiter]

@@ -115,7 +115,15 @@ def check_given_async(client: object) -> Any:
 
 def most_at_once(client: Any) -> int:
     """How many calls may be on their way through an async client, without its pool running empty."""
-    return min(MOST_AT_ONCE, getattr(getattr(client, "connection_pool", None), "max_connections", MOST_AT_ONCE))
+    return min(MOST_AT_ONCE, connections_of(client))
+
+
+def connections_of(client: Any) -> int:
+    """How many connections a client may have; a cluster's has as many as it likes for each node."""
+    if getattr(client, "_single_connection_client", getattr(client, "single_connection_client", False)):
+        return 1
+    most: int = getattr(getattr(client, "connection_pool", None), "max_connections", MOST_CONNECTIONS)
+    return most
 
 
 def _kind(client: object) -> str:

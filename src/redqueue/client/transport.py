@@ -7,10 +7,11 @@ in a second `asyncio.run`, in a forked child, and again after `close`.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -30,6 +31,7 @@ from redqueue.client.pools import (
     most_at_once,
 )
 from redqueue.client.urls import Location, parse
+from redqueue.client.waiting import LOOK_AGAIN_S, Held, blocking_read
 from redqueue.core.script import Call
 from redqueue.errors import ConfigurationError
 
@@ -39,7 +41,10 @@ _UNDROPPED: Final = (*CAUGHT, AttributeError, TypeError)
 """A given RedisCluster sees to that itself, and the blocking pool of redis-py 5 can drop only all or none."""
 
 _CUT: Final = "Connection closed by another call"
-"""When redis-py finds a cluster's node gone, it closes connections under other calls, too, which then trip over it."""
+"""When redis-py finds a cluster's node gone, it closes connections under other calls, too, which then trip over it.
+
+So do calls of a handle that another thread or task closes.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +86,7 @@ class _Process:
         self.parent = parent
         self.lock = threading.Lock()
         self.sync: dict[str, _Pool] = {}
+        self.held = Held()
         self.loops: dict[asyncio.AbstractEventLoop, dict[str, _AsyncPool]] = {}
 
 
@@ -109,13 +115,15 @@ class Transport:
         self._pid = os.getpid()
         self.target = GIVEN if location is None else str(location)
 
-    def send(self, call: Call[Any]) -> Any:
+    def send(self, call: Call[Any], until: Future[None] | None = None) -> Any:
         """The raw answer to one call; raises what redis-py raises.
 
+        Args:
+            until: when it is done, nothing is opened any more.
         Cost: one round trip, two when the server doesn't have the script.
         """
         script, keys = call.script, call.keys
-        pool = self._ready() or self._open()
+        pool = self._ready() or self._open(until)
         try:
             return _execute(pool, "EVALSHA", script.sha, len(keys), *keys, *call.args)
         except CAUGHT as error:
@@ -123,10 +131,20 @@ class Transport:
                 raise
         return _execute(pool, "EVAL", script.text, len(keys), *keys, *call.args)
 
-    def wait_for_entry(self, stream: str, after: str, seconds: float) -> None:
-        """Wait until a stream has an entry behind that one, or that long; raises what redis-py raises."""
-        pool = self._ready() or self._open()
-        _execute(pool, *_blocking_read(pool.client, stream, after, seconds))
+    def wait_for_entry(self, stream: str, after: str, seconds: float, until: Future[None] | None = None) -> None:
+        """Wait until a stream has an entry behind that one, or that long; raises what redis-py raises.
+
+        It may end early: a client with few connections keeps one for calls.
+
+        Args:
+            until: when it is done, nothing is opened any more.
+        """
+        pool = self._ready() or self._open(until)
+        with _process().held.one_more(pool.client) as held:
+            if held:
+                _execute(pool, *blocking_read(pool.client, stream, after, seconds))
+            else:
+                time.sleep(min(seconds, LOOK_AGAIN_S))
 
     def client(self) -> Any:
         """The redis-py client, opened when there is none in this process."""
@@ -138,15 +156,17 @@ class Transport:
             return pool
         return None
 
-    def _open(self) -> _Pool:
+    def _open(self, until: Future[None] | None = None) -> _Pool:
         assert self._location is not None
         location, process = _resolve(self._location), _process()
         with process.lock:
+            if until is not None and until.done():
+                raise ConnectionError("Error connecting to it: the handle was closed")
             pool = process.sync.get(self._location.url)
             if pool is None:
                 pool = process.sync[self._location.url] = _Pool(*connect(location))
             pool.shares.add(self)
-        self._pool, self._pid = pool, process.pid
+            self._pool, self._pid = pool, process.pid
         return pool
 
     def reset(self) -> None:
@@ -167,11 +187,12 @@ class Transport:
         self._leave(even_if_shared=False)
 
     def _leave(self, *, even_if_shared: bool) -> None:
-        pool, process = self._pool, _process()
-        if pool is None or self._location is None or self._pid != process.pid:
-            return
-        self._pool = None
+        process = _process()
         with process.lock:
+            pool = self._pool
+            if pool is None or self._location is None or self._pid != process.pid:
+                return
+            self._pool = None
             pool.shares.discard(self)
             if not pool.open or (pool.shares and not even_if_shared):
                 return
@@ -214,12 +235,24 @@ class AsyncTransport:
 
         Raises what redis-py raises.
         """
-        return await _execute_async(self._ready() or await self._opened(), "BLPOP", wake, f"{seconds:.3f}")
+        return await _read_at_leisure(self._ready() or await self._opened(), "BLPOP", wake, f"{seconds:.3f}")
 
-    async def wait_for_entry(self, stream: str, after: str, seconds: float) -> None:
-        """Wait until a stream has an entry behind that one, or that long; raises what redis-py raises. Others go on."""
+    async def wait_for_entry(
+        self, stream: str, after: str, seconds: float, until: asyncio.Future[None] | None = None
+    ) -> None:
+        """Wait until a stream has an entry behind that one, or that long; raises what redis-py raises. Others go on.
+
+        It may end early: a client with few connections keeps one for calls.
+
+        Args:
+            until: ends the waiting when it is done.
+        """
         pool = self._ready() or await self._opened()
-        await _execute_async(pool, *_blocking_read(pool.client, stream, after, seconds))
+        with _process().held.one_more(pool.client) as held:
+            if held:
+                await _read_at_leisure(pool, *blocking_read(pool.client, stream, after, seconds), until=until)
+            else:
+                await asyncio.sleep(min(seconds, LOOK_AGAIN_S))
 
     async def client(self) -> Any:
         """The redis-py client, opened when there is none for the loop that runs."""
@@ -294,33 +327,58 @@ def _execute(pool: _Pool, *words: Any) -> Any:
     except RedisClusterException:
         pool.lost = True
         raise
-    except (AttributeError, RuntimeError) as error:
-        if not _is_cut(error):
+    except Exception as error:
+        if isinstance(error, CAUGHT) or (pool.open and not _is_cut(error)):
             raise
         raise ConnectionError(_CUT) from error
 
 
 async def _execute_async(pool: _AsyncPool, *words: Any) -> Any:
+    """The answer, unless the task was cancelled meanwhile.
+
+    redis-py sends by `asyncio.wait_for`, which on Python 3.11 drops a cancel that comes in the turn of the loop in
+    which the sending is done. Who cancels a call learns nothing of its answer: it may have been carried out.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
     try:
         return await pool.client.execute_command(*words)
     except RedisClusterException:
         pool.lost = True
         raise
-    except (AttributeError, RuntimeError) as error:
-        if not _is_cut(error):
+    except Exception as error:
+        if isinstance(error, CAUGHT) or (pool.open and not _is_cut(error)):
             raise
         raise ConnectionError(_CUT) from error
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
-def _blocking_read(client: Any, stream: str, after: str, seconds: float) -> tuple[Any, ...]:
-    """It ends well before a client that was given with a short `socket_timeout` takes the connection for lost."""
-    options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
-    # Redis looks for who has waited long enough ten times a second.
-    ms = int(1000 * min(seconds, (options.get("socket_timeout") or math.inf) * 0.75 - 0.1))
-    return "XREAD", "COUNT", 1, "BLOCK", max(ms, 1), "STREAMS", stream, after  # 0 would be for ever
+async def _read_at_leisure(pool: _AsyncPool, *words: Any, until: asyncio.Future[None] | None = None) -> Any:
+    """What a read that waits at the server says; None when `until` was done before.
+
+    It has a task of its own: a cancel that was dropped would be noticed only when the waiting is over.
+    """
+    reading = asyncio.ensure_future(_execute_async(pool, *words))
+    reading.add_done_callback(_retrieve)
+    try:
+        await asyncio.wait({reading} if until is None else {reading, until}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        while not reading.done():
+            reading.cancel()
+            await asyncio.wait({reading}, timeout=0.05)
+    return None if reading.cancelled() else reading.result()
 
 
-def _is_cut(error: AttributeError | RuntimeError) -> bool:
+def _retrieve(reading: asyncio.Task[Any]) -> None:
+    """Nobody is left to hear how it ended when the one who waits is cancelled."""
+    if not reading.cancelled():
+        reading.exception()
+
+
+def _is_cut(error: Exception) -> bool:
     """Whether something vanished under a call: a connection's socket, or a node while it looked at all of them."""
     return isinstance(error, AttributeError) or "during iteration" in str(error)
 

@@ -13,7 +13,20 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from redqueue.core.events import TOO_LARGE, EntryId, Tail, after, happenings, moved, read_id, split_failure, tail
+from redqueue.core.events import (
+    BEGINNING,
+    TOO_LARGE,
+    Cursor,
+    EntryId,
+    Happening,
+    Tail,
+    after,
+    happenings,
+    moved,
+    read_id,
+    split_failure,
+    tail,
+)
 from redqueue.core.inspect import FINISHED, read_error
 from redqueue.core.keys import Keys
 from redqueue.core.lease import ErrorFacts
@@ -115,15 +128,10 @@ def look_once(keys: Keys, job_id: str, position: str | None) -> Steps[Ending | N
 
 def endings_in(fields: Sequence[bytes]) -> Iterator[tuple[bytes, Ending]]:
     """The ends that an entry of the stream tells of, by the jobs' ids."""
-    for kind, job_id, detail in happenings(fields):
-        ends = _ENDS.get(kind)
-        if ends is None or job_id is None:
-            continue
-        if ends == "failed":
-            attempts, error = split_failure(detail)
-            yield job_id, Ending(ends, error, attempts)
-        else:
-            yield job_id, Ending(ends, b"" if detail is None or ends == "gone" else detail)
+    for one in happenings(fields):
+        ending = _ending_of(one)
+        if ending is not None and one.job_id is not None:
+            yield one.job_id, ending
 
 
 class Waiter:
@@ -156,14 +164,15 @@ class Watch:
     def __init__(self) -> None:
         self.position: EntryId | None = None
         self._began = EntryId(0, 0)
-        self._waiting: dict[bytes, list[Waiter]] = {}
+        self._waiting: dict[bytes, dict[Waiter, None]] = {}
         self._unseen: list[Waiter] = []
         self._busy_at = 0.0
 
     def join(self, waiter: Waiter) -> None:
         """Tell this one, too. Where the stream was not read beyond its job's beginning, it need not be looked at."""
-        self._waiting.setdefault(waiter.job_id.encode(), []).append(waiter)
-        if self.position is not None and waiter.position is not None and self.position <= waiter.position:
+        self._waiting.setdefault(waiter.job_id.encode(), {})[waiter] = None
+        read_to = self.position or BEGINNING.entry  # there the queue may have begun anew, and its job be of the old one
+        if waiter.position is not None and BEGINNING.entry < read_to <= waiter.position:
             waiter.floor = waiter.position
         else:
             self._unseen.append(waiter)
@@ -171,10 +180,9 @@ class Watch:
     def leave(self, waiter: Waiter) -> None:
         """Tell this one no more. Twice is fine."""
         id = waiter.job_id.encode()
-        others = [one for one in self._waiting.get(id, ()) if one is not waiter]
-        if others:
-            self._waiting[id] = others
-        else:
+        waiting = self._waiting.get(id, {})
+        waiting.pop(waiter, None)
+        if not waiting:
             self._waiting.pop(id, None)
 
     @property
@@ -231,8 +239,8 @@ class Watch:
         return None if found.entries else str(self.position)
 
     def next_call(self, keys: Keys) -> Call[Tail]:
-        """What follows `position`, from the server."""
-        return tail(keys, after(self.position or EntryId(0, 0)))
+        """What follows `position`, from the server. What comes after nothing at all is a gap, too: all look again."""
+        return tail(keys, Cursor(self.position or BEGINNING.entry))
 
     def rests(self, now: float) -> bool:
         """Whether the reading may stop, and then it has: nobody has waited for a while, by a monotonic clock."""
@@ -316,7 +324,10 @@ def _read_ending(state: str, found: Sequence[bytes | None] | None) -> Ending | N
 
 
 def _scan(keys: Keys, since: Mapping[str, EntryId]) -> Steps[dict[str, Ending]]:
-    """How jobs ended that are not in the queue any more, as the stream tells it from where they were added."""
+    """How jobs ended that are not in the queue any more, as the stream tells it from where they were added.
+
+    It is read to its end: a job that ended may have been run again by hand.
+    """
     wanted = {id.encode(): began for id, began in since.items()}
     found: dict[str, Ending] = {}
     cursor, end = after(min(since.values())), None
@@ -324,12 +335,33 @@ def _scan(keys: Keys, since: Mapping[str, EntryId]) -> Steps[dict[str, Ending]]:
         read: Tail = yield tail(keys, cursor)
         end = end or read.newest
         for entry in read.entries:
-            for job_id, ending in endings_in(entry.fields):
-                if job_id in wanted and entry.id > wanted[job_id]:
-                    found.setdefault(job_id.decode(), _without_lookup(ending))
+            for one in happenings(entry.fields):
+                if one.job_id in wanted and entry.id > wanted[one.job_id]:
+                    _follow(one, wanted, found)
         cursor = moved(cursor, read)
-        if not read.entries or len(found) == len(wanted) or cursor.entry >= end:
+        if not read.entries or not wanted or cursor.entry >= end:
             return found
+
+
+def _follow(one: Happening, wanted: dict[bytes, EntryId], found: dict[str, Ending]) -> None:
+    """What one event says of a job that is wanted."""
+    assert one.job_id is not None
+    if one.kind == b"added":  # another job of its id
+        del wanted[one.job_id]
+    elif one.kind == b"retrying":
+        found.pop(one.job_id.decode(), None)
+    elif (ending := _ending_of(one)) is not None:
+        found.setdefault(one.job_id.decode(), _without_lookup(ending))
+
+
+def _ending_of(one: Happening) -> Ending | None:
+    ends = _ENDS.get(one.kind)
+    if ends is None:
+        return None
+    if ends == "failed":
+        attempts, error = split_failure(one.detail)
+        return Ending(ends, error, attempts)
+    return Ending(ends, b"" if one.detail is None or ends == "gone" else one.detail)
 
 
 def _without_lookup(ending: Ending) -> Ending:

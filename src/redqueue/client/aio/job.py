@@ -53,9 +53,11 @@ class AsyncJob(Generic[R_co]):
             ResultGone: no such job, or it was removed, or it ended and is no longer kept.
             RedisRefused: Redis said no; all who wait are told.
             InvalidOption: a timeout that is none.
-        Cost: all waiters of a queue's handle share one connection, by which one of them reads the queue's events. The
-        first call, and others that come later than their job's events, take a round trip, shared by up to 1,000 that
-        begin in one turn of an event loop.
+        Cost: all waiters of a queue's handle share one connection, by which the queue's events are read; in tasks,
+        those of one event loop. The first call, and others that come later than their job's events, take a round trip,
+        shared by up to 1,000 that begin in one turn of an event loop. When a job left nothing but events, these are
+        read from where it was added: a round trip for 100 calls' events, so up to about 100, shared likewise. A client
+        that was given with too few connections to wait with one, and have another for calls, looks ten times a second.
         """
         value: R_co = await self._results.wait(self.id, self._position, timeout)
         return value

@@ -15,14 +15,16 @@ _BLOCK_S: Final = 5.0
 
 
 async def listen(runner: AsyncRunner, listener: Listener) -> AsyncGenerator[Event]:
-    """What a listener wants, for ever. While Redis is away it is tried again; nothing is lost or told twice."""
-    while True:
+    """What a listener wants, until the handle is closed. While Redis is away it is tried again; nothing is lost or
+    told twice."""
+    closing = runner.closing()
+    while not closing.done():
         try:
-            found = await runner.run(listener.next_call())
+            found = await runner.run(listener.next_call(), closing)
         except RedisUnavailable:
             continue  # tried for seconds, with growing waits
         events = deque(listener.take(found))
-        while events:
+        while events and not closing.done():
             yield events.popleft()
         if listener.idle:
-            await runner.wait_for_event(listener.block_after, _BLOCK_S)
+            await runner.wait_for_event(listener.block_after, _BLOCK_S, closing)

@@ -238,11 +238,12 @@ class AsyncQueue:
     def events(
         self, *, since: str | datetime | None = None, kinds: Collection[EventKind] = ()
     ) -> AsyncGenerator[Event]:
-        """What happens in the queue, one after the other, for ever: `break` when it is enough.
+        """What happens in the queue, one after the other, until the handle is closed: `break` when it is enough.
 
         By default from now on, and now is when the first one is asked for; who must not miss what comes before that
         passes a `since`. A lost connection is made anew, for as long as it takes, without a gap or a repetition. Of
-        10,000 events or so the queue keeps the last ones; who reads more slowly gets one of kind "missed".
+        10,000 events or so the queue keeps the last ones; who reads more slowly gets one of kind "missed". After
+        `close` it comes to its end within a second, or with the call that Redis doesn't answer.
 
         Args:
             since: the id of the last event that was seen; "0" for the oldest one kept; or an aware datetime.
@@ -250,15 +251,17 @@ class AsyncQueue:
         Raises:
             InvalidOption: at once.
             RedisRefused, RedisFull: Redis said no.
-        Cost: one connection while it waits; a round trip for up to 100 calls' events, and one when there are none for
-        5 s.
+        Cost: one connection while it waits; a round trip for up to 100 calls' events. When there are none, two every
+        5 s, or in `Queue` every half a second. A client that was given with too few connections to wait with one, and
+        have another for calls, looks ten times a second instead.
         """
         return listen(self._runner, Listener(self._keys, since, kinds))
 
     async def close(self) -> None:
         """Give the share of the pool back; the last share closes it. Twice is fine; a given client stays open.
 
-        Who waits for a result gets ResultTimeout.
+        Who waits for a result gets ResultTimeout, and who listens to events comes to their end. A later call takes a
+        share again.
         """
         await self._results.close()
         await self._runner.close()

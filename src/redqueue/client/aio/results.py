@@ -85,11 +85,11 @@ class _Hub:
 
     async def close(self) -> None:
         self._watch.close()
-        tasks = {task for task in (self._looker, self._reader) if task is not None}
-        while tasks:  # redis-py may swallow a cancellation while it looks whether a connection is in step
-            for task in tasks:
-                task.cancel()
-            _, tasks = await asyncio.wait(tasks, timeout=0.05)
+        tasks = [task for task in (self._looker, self._reader) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _go_on(self) -> None:
         if self._watch.unseen and (self._looker is None or self._looker.done()):

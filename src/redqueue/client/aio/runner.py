@@ -26,23 +26,26 @@ class AsyncRunner:
     that was given up or cancelled is not used again: a copy of the call may still be on its way.
     """
 
-    __slots__ = ("_transport", "keys", "patience")
+    __slots__ = ("_closing", "_transport", "keys", "patience")
 
     def __init__(self, transport: AsyncTransport, keys: Keys, patience: Patience = PATIENCE) -> None:
         self._transport = transport
         self.keys = keys
         self.patience = patience
+        self._closing: dict[asyncio.AbstractEventLoop, asyncio.Future[None]] = {}
 
-    async def run(self, call: Call[R]) -> R:
+    async def run(self, call: Call[R], until: asyncio.Future[None] | None = None) -> R:
         """What the call's answer says.
 
+        Args:
+            until: when it is done, a call that isn't numbered is not sent again.
         Raises:
             RedisUnavailable: not reached in 5 s, or no answer in 30 s; `sent` says which.
             RedisRefused, RedisFull: Redis said no.
         Cost: one round trip.
         """
         if not call.script.numbered:
-            return call.read(await self._send(call))
+            return call.read(await self._send(call, until))
         ours = producer()
         lane = ours.take()
         raw = await self._send(call.on(self.keys.producer(lane), next(ours.numbers)))
@@ -59,17 +62,23 @@ class AsyncRunner:
             result: R = end.value
             return result
 
-    async def wait_for_event(self, after: str, seconds: float) -> None:
+    async def wait_for_event(self, after: str, seconds: float, until: asyncio.Future[None] | None = None) -> None:
         """Wait until the queue has an event behind that one, or that long; less when the way to Redis is in trouble.
 
         It says nothing of what happened: look by `run`.
 
+        Args:
+            until: ends the waiting when it is done.
         Raises:
             RedisRefused, RedisFull: Redis said no.
         """
+        if until is not None and until.done():
+            return
         try:
-            await self._transport.wait_for_entry(self.keys["events"], after, seconds)
+            await self._transport.wait_for_entry(self.keys["events"], after, seconds, until)
         except CAUGHT as error:
+            if until is not None and until.done():
+                return
             trouble = Trouble(self.patience, self._transport.target, time.monotonic())
             with suppress(RedisUnavailable):
                 trouble.wait_after(error, time.monotonic())
@@ -77,21 +86,37 @@ class AsyncRunner:
             if trouble.reconnect:
                 await self._transport.reset()
 
+    def closing(self) -> asyncio.Future[None]:
+        """It is done once this is closed in this event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._closing:
+            for closed in [one for one in list(self._closing) if one.is_closed()]:
+                self._closing.pop(closed, None)
+            self._closing[loop] = loop.create_future()
+        return self._closing[loop]
+
     async def close(self) -> None:
-        """Give the share of the pool back."""
+        """Give this loop's share of the pool back. A later call takes one again."""
+        closing = self._closing.pop(asyncio.get_running_loop(), None)
+        if closing is not None:
+            closing.set_result(None)
         await self._transport.close()
 
-    async def _send(self, call: Call[Any]) -> Any:
+    async def _send(self, call: Call[Any], until: asyncio.Future[None] | None = None) -> Any:
         began = time.monotonic()
         try:
             return await self._transport.send(call)
         except CAUGHT as error:
-            return await self._send_again(call, error, began)
+            return await self._send_again(call, error, began, until)
 
-    async def _send_again(self, call: Call[Any], error: Exception, began: float) -> Any:
+    async def _send_again(
+        self, call: Call[Any], error: Exception, began: float, until: asyncio.Future[None] | None
+    ) -> Any:
         trouble = Trouble(self.patience, self._transport.target, began)
         while True:
             await asyncio.sleep(trouble.wait_after(error, time.monotonic()))
+            if until is not None and until.done():
+                raise RedisUnavailable("The queue's handle was closed", sent=trouble.sent)
             if trouble.reconnect:
                 await self._transport.reset()
             try:

@@ -16,14 +16,16 @@ _BLOCK_S: Final = 5.0
 
 
 def listen(runner: Runner, listener: Listener) -> Generator[Event]:
-    """What a listener wants, for ever. While Redis is away it is tried again; nothing is lost or told twice."""
-    while True:
+    """What a listener wants, until the handle is closed. While Redis is away it is tried again; nothing is lost or
+    told twice."""
+    closing = runner.closing()
+    while not closing.done():
         try:
-            found = runner.run(listener.next_call())
+            found = runner.run(listener.next_call(), closing)
         except RedisUnavailable:
             continue  # tried for seconds, with growing waits
         events = deque(listener.take(found))
-        while events:
+        while events and not closing.done():
             yield events.popleft()
         if listener.idle:
-            runner.wait_for_event(listener.block_after, _BLOCK_S)
+            runner.wait_for_event(listener.block_after, _BLOCK_S, closing)

@@ -6,6 +6,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from redqueue.client.sync.runner import Runner
@@ -68,10 +69,10 @@ class _Hub:
         """How the job ended; None when it did not in time."""
         told = threading.Event()
         waiter = Waiter(job_id, position, told.set)
-        with self._lock:
-            self._watch.join(waiter)
-            self._go_on()
         try:
+            with self._lock:
+                self._watch.join(waiter)
+                self._go_on()
             told.wait(seconds)
         finally:
             with self._lock:
@@ -88,15 +89,18 @@ class _Hub:
     def _go_on(self) -> None:
         """Under the lock. A thread is forgotten, under the lock, by itself, before it ends."""
         if self._watch.unseen and self._looker is None:
-            self._looker = threading.Thread(target=self._look, name="redqueue results: look", daemon=True)
-            self._looker.start()
+            self._looker = _started(self._look, "redqueue results: look")
         if self._watch.position is not None and self._reader is None:
-            self._reader = threading.Thread(target=self._read, name="redqueue results: read", daemon=True)
-            self._reader.start()
+            self._reader = _started(self._read, "redqueue results: read")
 
     def _look(self) -> None:
-        while self._look_at_some():
-            pass
+        goes_on = True
+        while goes_on:
+            try:
+                goes_on = self._look_at_some()
+            except Exception as error:
+                with self._lock:
+                    self._watch.fail(error)
 
     def _look_at_some(self) -> bool:
         with self._calling:
@@ -109,10 +113,6 @@ class _Hub:
                 seen = self._runner.run_steps(results.look_for(self._runner.keys, waiters))
             except RedisUnavailable:
                 seen = None
-            except Exception as error:
-                with self._lock:
-                    self._watch.fail(error)
-                return True
         if seen is None:
             _pause()
         with self._lock:
@@ -147,6 +147,13 @@ class _Hub:
             if rests:
                 self._reader = None
             return rests
+
+
+def _started(work: Callable[[], None], name: str) -> threading.Thread:
+    """A thread that runs; raises RuntimeError when the system has none left."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _pause() -> None:
