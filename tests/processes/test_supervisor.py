@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -18,8 +21,8 @@ import pytest
 from redqueue import Queue
 from redqueue.embedded import PrivateServer
 from redqueue.worker.__main__ import _without_processes
-from redqueue.worker.supervised import VARIABLE
-from redqueue.worker.supervisor import wait_before
+from redqueue.worker.supervised import VARIABLE, Entered
+from redqueue.worker.supervisor import Supervisor, WorkerProcess, wait_before
 
 from .conftest import GUARD, Ledger, Workers, until
 
@@ -264,6 +267,57 @@ def test_waits_double_up_to_half_a_minute() -> None:
     waits = [wait_before(lives) for lives in range(12)]
     assert waits[:8] == [0, 0, 1, 2, 4, 8, 16, 30]
     assert all(one <= two for one, two in pairwise(waits)) and waits[-1] == 30
+
+
+def test_a_job_that_ends_its_worker_with_2_or_3_does_not_end_the_others(
+    queue: Queue, durable_server: PrivateServer, tmp_path: Path
+) -> None:
+    text = """
+import os, pathlib, redqueue
+registry = redqueue.ServiceRegistry.get_instance()
+
+@registry.processor("leave")
+def leave(code: int) -> str:
+    once = pathlib.Path(__file__).with_name(f"left-{code}")
+    if not once.exists():
+        once.touch()
+        os._exit(code)
+    return "stayed"
+"""
+    url = durable_server.url
+    supervisor = start_module(tmp_path, text, "-q", "q", "--processes", "2", "-c", "1", "--url", url)
+    try:
+        assert [queue.add("leave", code).result(GUARD) for code in (2, 3)] == ["stayed", "stayed"]
+    finally:
+        supervisor.send_signal(signal.SIGTERM)
+        _, said = supervisor.communicate(timeout=GUARD)
+    assert supervisor.returncode == 0, said
+    assert "ended with exit code 2" in said and "ended with exit code 3" in said
+
+
+def test_without_file_descriptors_a_process_is_started_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    process = WorkerProcess("process 1 of 1", ["true"])
+    monkeypatch.setattr(socket, "socketpair", refuse)
+    assert process.start() is None
+    assert process.due is not None and process.due > time.monotonic()
+    assert "process 1 of 1 can't be started: [Errno 24] Too many open files" in caplog.text
+
+
+def test_without_a_thread_a_dead_worker_s_jobs_wait_for_their_leases(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    supervisor = Supervisor(["true"], 1, grace=1, burst=False)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    supervisor._release(Entered("session", ["q"], "redqueue", "redis://localhost:6379/0"))
+    assert "wait for their leases to end: can't start new thread" in caplog.text
 
 
 @pytest.mark.parametrize("number", ["0", "65", "-1"])

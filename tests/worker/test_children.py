@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from redqueue import AsyncQueue, JobCancelled, JobFailed, JobStatus, ServiceRegistry, Worker
+from redqueue.worker import judge
 from redqueue.worker import runner as runner_module
+from redqueue.worker.executors import child_process
 
 from .child_jobs import registry_of_all
 from .conftest import MakeWorker, Work, status_of
@@ -177,3 +181,22 @@ async def test_a_worker_that_leaves_gives_the_job_back(
     async with worker:
         await until(is_there(mark))
     assert (await status_of(job)).state == "waiting"
+
+
+async def test_a_job_waits_while_no_child_can_be_started(
+    queue: AsyncQueue, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = child_process._start
+    refusals = iter(range(2))
+
+    def refuse(*given: Any) -> None:
+        if next(refusals, None) is not None:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        start(*given)
+
+    monkeypatch.setattr(judge, "NO_CHILD_MS", 10)
+    monkeypatch.setattr(child_process, "_start", refuse)
+    job = await queue.add("echo", 1, retries=0)
+    async with make_worker(concurrency=1):
+        assert await job.result(20) == 1
+    assert (await status_of(job)).attempts == 1

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,6 +21,7 @@ from redqueue.core.lifecycle import (
     Raised,
     RetryIn,
     Settlement,
+    Snoozed,
     SnoozeFor,
     decide,
 )
@@ -32,6 +33,8 @@ from redqueue.worker.verdict import facts_of, raised
 if TYPE_CHECKING:
     from redqueue.worker.executors.process import Ending
     from redqueue.worker.run import Run
+
+NO_CHILD_MS: Final = 1_000
 
 logger = logging.getLogger("redqueue.worker")
 
@@ -74,6 +77,10 @@ def in_child(run: Run, carry: Callable[[], Ending], max_crashes: int) -> tuple[O
         if run.stopped:
             return _stop_outcome(run)  # told to stop, it was killed
         logger.error("job %s of queue %s: %s", run.claimed.id, run.pump.keys.queue, error)
+        from redqueue.worker.executors.child_process import ChildNotStarted  # only workers with such jobs need it
+
+        if isinstance(error, ChildNotStarted):
+            return Snoozed(NO_CHILD_MS, "its worker could start no child process"), ""
         return Died(facts_of(error), run.claimed.crashes + 1 >= max_crashes), type(error).__name__
     if run.stopped and ending.told_to_stop:
         return _stop_outcome(run)

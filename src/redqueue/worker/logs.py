@@ -22,6 +22,14 @@ def set_up_logging(form: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[out], force=True)
 
 
+def format_in_use() -> str | None:
+    """The format by which `set_up_logging` logs; None: nobody called it, or something else was set up since."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, _Json | _Text):
+            return "json" if isinstance(handler.formatter, _Json) else "text"
+    return None
+
+
 class _Text(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], record.message)

@@ -23,6 +23,7 @@ from redqueue.worker.dispatch import Dispatch
 from redqueue.worker.heartbeat import Heartbeat
 from redqueue.worker.inbox import listen_for_ever
 from redqueue.worker.link import Link
+from redqueue.worker.logs import format_in_use
 from redqueue.worker.loop import undisturbed
 from redqueue.worker.pump import LANES, Pump
 from redqueue.worker.recoverer import recover_for_ever
@@ -311,6 +312,7 @@ class Shift:
         return Children(
             registry.process_entries(),
             registry.resources(),
+            format_in_use(),
             max_jobs=config.max_jobs_per_child,
             max_memory=config.max_memory_per_child,
         )

@@ -35,7 +35,8 @@ from redqueue.worker.supervised import OVER_GRACE, VARIABLE, Entered
 
 OK: Final = 0
 HOPELESS: Final = {2: "usage or registry", 3: "refused by Redis"}
-"""Exit codes of a worker that would end in the same way when it was started again."""
+"""Exit codes of a worker that would end in the same way when it was started again, if it had not begun to work. Else a
+job may have ended it so."""
 
 SHORT_LIFE: Final = 10.0
 """Seconds. What lives shorter is started again after a wait, but for the first time."""
@@ -76,27 +77,31 @@ class WorkerProcess:
 
     def start(self) -> socket.socket | None:
         """Start the process; the line to it, or None when the system can't, which is tried again later."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        environ = {**os.environ, VARIABLE: str(theirs.fileno())}
-        environ.pop("REDQUEUE_PROCESSES", None)
         self._began = monotonic()
         self._heard.clear()
         try:
-            # A session of its own: Ctrl-C in a terminal would reach it beside the supervisor's signal, and count twice.
-            self.process = subprocess.Popen(  # noqa: S603 - this Python, and what the operator typed
-                self._command, env=environ, pass_fds=[theirs.fileno()], start_new_session=True
-            )
+            with contextlib.ExitStack() as undo:
+                ours, theirs = socket.socketpair()
+                undo.enter_context(ours)
+                with theirs:
+                    self.process = self._start(theirs.fileno())
+                undo.pop_all()
         except OSError as error:
-            ours.close()
             self.due = monotonic() + self._rest()
             logger.error("%s can't be started: %s", self.name, error)
             return None
-        finally:
-            theirs.close()
+        ours.setblocking(False)
         self.due, self.line = None, ours
         logger.info("%s started: pid %d", self.name, self.process.pid)
         return ours
+
+    def _start(self, line: int) -> subprocess.Popen[bytes]:
+        environ = {**os.environ, VARIABLE: str(line)}
+        environ.pop("REDQUEUE_PROCESSES", None)
+        # A session of its own: Ctrl-C in a terminal would reach it beside the supervisor's signal, and count twice.
+        return subprocess.Popen(  # noqa: S603 - this Python, and what the operator typed
+            self._command, env=environ, pass_fds=[line], start_new_session=True
+        )
 
     def hear(self) -> bool:
         """Read what the process tells; False when it tells nothing more."""
@@ -110,6 +115,12 @@ class WorkerProcess:
         except OSError:
             pass
         return False
+
+    def has_entered(self) -> bool:
+        """Whether the process told that it works; of one that has ended this is final."""
+        if self.line is not None:
+            self.hear()
+        return b"\n" in self._heard
 
     def bury(self, code: int, *, again: bool) -> Entered | None:
         """Note the process's end; who it was, when it had entered its queues."""
@@ -211,7 +222,7 @@ class Supervisor:
             if code is None:
                 continue
             self._unlisten(child)
-            hopeless, stopping = code in HOPELESS, self._stopping
+            hopeless, stopping = code in HOPELESS and not child.has_entered(), self._stopping
             told = child.bury(code, again=not (hopeless or stopping or (self._burst and code == OK)))
             if told is not None and code != OK:
                 self._release(told)
@@ -258,8 +269,12 @@ class Supervisor:
             name="redqueue-release",
             daemon=True,
         )
-        release.start()
-        self._releases.append(release)
+        try:
+            release.start()
+        except RuntimeError as error:  # a limit of the system
+            logger.error("a dead worker's jobs wait for their leases to end: %s", error)
+        else:
+            self._releases.append(release)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

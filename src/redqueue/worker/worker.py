@@ -7,7 +7,8 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Self, Unpack
+from time import monotonic
+from typing import Final, Self, Unpack
 
 from redqueue.client.aio.runner import AsyncRunner
 from redqueue.client.transport import AsyncTransport
@@ -28,6 +29,9 @@ from redqueue.units import shown, to_ms
 from redqueue.worker.config import WorkerConfig
 from redqueue.worker.loop import run_in_loop
 from redqueue.worker.shift import Shift
+
+SAME_SIGNAL_S: Final = 0.5
+"""A signal to a whole group of processes, and the same one passed on by the supervisor, are one."""
 
 
 class Worker:
@@ -243,11 +247,19 @@ def _queues_of(registry: ServiceRegistry) -> list[str]:
 def _signals(shift: Shift) -> Iterator[None]:
     """SIGTERM and SIGINT stop the shift; what handled them before does so again afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    first_at = -SAME_SIGNAL_S
+
+    def stop(*_: object) -> None:
+        nonlocal first_at
+        if monotonic() - first_at >= SAME_SIGNAL_S:
+            first_at = monotonic()
+            shift.ask_to_stop()
+
     for number in before:
         try:
-            shift.loop.add_signal_handler(number, shift.ask_to_stop)
+            shift.loop.add_signal_handler(number, stop)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: shift.ask_to_stop())
+            signal.signal(number, stop)
     try:
         yield
     finally:

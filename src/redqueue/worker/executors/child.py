@@ -33,6 +33,7 @@ from redqueue.errors import JobCancelled, LeaseLost, ResultNotSerializable, Seco
 from redqueue.registry.binding import Binding, Portable, Prepared, bind_portable
 from redqueue.registry.resources import OpenResources, Resource
 from redqueue.units import to_ms
+from redqueue.worker.executors.parent import Line, end_now, end_with_worker
 from redqueue.worker.executors.pipe import (
     Answer,
     Begin,
@@ -42,12 +43,11 @@ from redqueue.worker.executors.pipe import (
     Note,
     Ready,
     Stop,
-    ToWorker,
     Wanted,
-    encode,
     ended,
     for_child,
 )
+from redqueue.worker.logs import set_up_logging
 from redqueue.worker.verdict import raised, returned
 
 T = TypeVar("T")
@@ -65,10 +65,14 @@ class Terminated(BaseException):
     """The worker ends this run, wherever it is. Let it pass: what becomes of the job is decided already."""
 
 
-def serve(pipe: Connection, portables: Mapping[str, Portable], resources: tuple[Resource, ...]) -> None:
+def serve(
+    pipe: Connection, portables: Mapping[str, Portable], resources: tuple[Resource, ...], log_format: str | None
+) -> None:
     """Run the jobs that come through the pipe; the main function of a child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the worker decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if log_format is not None:
+        set_up_logging(log_format)
     line = Line(pipe)
     try:
         bindings = {key: bind_portable(portable) for key, portable in portables.items()}
@@ -76,23 +80,6 @@ def serve(pipe: Connection, portables: Mapping[str, Portable], resources: tuple[
         line.send(Broken(f"{type(error).__name__}: {error}"))
         return
     Child(pipe, line, bindings, resources).serve()
-
-
-class Line:
-    """The child's end of the pipe, for sending: from any thread, a message at a time."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-        self._lock = threading.Lock()
-
-    def send(self, message: ToWorker) -> None:
-        """Send it; with nobody at the other end, the process ends."""
-        text = encode(message)
-        with self._lock:
-            try:
-                self._pipe.send_bytes(text)
-            except OSError:
-                _end_now()
 
 
 class ReceiptHere:
@@ -265,6 +252,7 @@ class RunHere:
             return
         if self.task is None or asyncio.current_task(self._loop) is self.task:
             self._terminate()
+        self._hard = False  # the cancel is its one exception: a second would interrupt its cleaning up
         self._loop.call_soon_threadsafe(self._cancel_task, True)
 
     def _terminate(self) -> NoReturn:
@@ -307,6 +295,7 @@ class Child:
     def serve(self) -> None:
         """Run jobs until told to leave."""
         signal.signal(signal.SIGTERM, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the worker started it without
         threading.Thread(target=self._listen, name="redqueue-pipe", daemon=True).start()
         self._line.send(Ready())
         while (run := self._runs.get()) is not None:
@@ -329,6 +318,9 @@ class Child:
 
     def _listen(self) -> None:
         try:
+            first = self._pipe.recv_bytes()
+            end_with_worker()
+            self._hear(first)
             while True:
                 run = self._run
                 if run is not None and not self._pipe.poll(FLUSH_EVERY):
@@ -336,7 +328,7 @@ class Child:
                 else:
                     self._hear(self._pipe.recv_bytes())
         finally:
-            _end_now()  # the worker is gone, or nothing that it says is understood
+            end_now()  # the worker is gone, or nothing that it says is understood
 
     def _hear(self, text: bytes) -> None:
         message = for_child(text)
@@ -437,7 +429,3 @@ def _seen(answer: asyncio.Future[None]) -> None:
     """So that asyncio doesn't report the refusal of a receipt whose waiter was cancelled."""
     if not answer.cancelled():
         answer.exception()
-
-
-def _end_now() -> NoReturn:
-    os._exit(1)

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
@@ -19,12 +19,16 @@ import msgspec
 from redqueue.registry.binding import Portable
 from redqueue.registry.resources import Resource
 from redqueue.worker.executors.child import serve
-from redqueue.worker.executors.pipe import Leave, ToChild, ToWorker, encode, for_worker
+from redqueue.worker.executors.pipe import Leave, ToChild, ToWorker, Unread, encode
 
 GONE_WITHIN: Final = 1.0
 """Seconds for a child that has closed its pipe, to be gone."""
 BURY_WITHIN: Final = 5.0
 """Seconds for a child that was killed, to be gone."""
+
+_READ_AT_ONCE: Final = 64 * 1024
+_UNTIL_IT_SERVES: Final = frozenset({signal.SIGINT, signal.SIGTERM})
+"""Signals that a child is started without: Ctrl-C, or a shutdown, would end it under the job that waits for it."""
 
 _Context: TypeAlias = SpawnContext | ForkServerContext
 _processes: Final = threading.Lock()
@@ -43,34 +47,51 @@ class ChildDied(Exception):
         self.begun = begun
 
 
+class ChildNotStarted(ChildDied):
+    """The system gives no process, pipe or memory for a child now. The job is not to blame, and can wait."""
+
+
 class ChildProcess:
     """One child, and the worker's ends of the pipes to it. It is its owner's; others only `kill` and `wake` it.
 
+    Args:
+        log_format: the child logs like ``python -m redqueue.worker``, in this format; None: it sets up no log.
+
     Raises:
-        ChildDied: it could not be started.
+        ChildNotStarted: a limit of the system is reached.
+        ChildDied: it can't ever be started.
     """
 
-    def __init__(self, portables: Mapping[str, Portable], resources: tuple[Resource, ...]) -> None:
+    def __init__(
+        self, portables: Mapping[str, Portable], resources: tuple[Resource, ...], log_format: str | None = None
+    ) -> None:
         self.jobs = 0
         self.ready = False
+        self._unread = Unread()
+        self._process: SpawnProcess | ForkServerProcess
         context = _start_context()
-        self._pipe, far = context.Pipe()
-        self._woken, self._waker = os.pipe()
-        os.set_blocking(self._waker, False)
-        self._process: SpawnProcess | ForkServerProcess = context.Process(
-            target=serve, args=(far, portables, resources), name="redqueue-child"
-        )
         try:
-            _start(self._process, context)
+            with ExitStack() as undo:
+                self._pipe, far = context.Pipe()
+                undo.enter_context(self._pipe)
+                with far:
+                    self._woken, self._waker = os.pipe()
+                    undo.callback(os.close, self._woken)
+                    undo.callback(os.close, self._waker)
+                    os.set_blocking(self._waker, False)
+                    self._process = context.Process(
+                        target=serve, args=(far, portables, resources, log_format), name="redqueue-child"
+                    )
+                    _start(self._process, context)
+                undo.pop_all()
         except Exception as error:
-            self._close_pipes()
-            raise ChildDied(f"no child process could be started: {type(error).__name__}: {error}") from error
-        finally:
-            far.close()
+            # The fork server says EOF when it has none to give.
+            cause = ChildNotStarted if isinstance(error, OSError | EOFError) else ChildDied
+            raise cause(f"no child process could be started: {type(error).__name__}: {error}") from error
 
     def is_alive(self) -> bool:
         """Whether it can take a job: once it is ready an idle child says nothing, so what can be read is its end."""
-        return self._exit_code() is None and not (self.ready and self._pipe.poll(0))
+        return self._exit_code() is None and not (self.ready and (self._unread or self._pipe.poll(0)))
 
     def send(self, message: ToChild) -> None:
         """Raises ChildDied when it is not there any more."""
@@ -85,23 +106,39 @@ class ChildProcess:
             self._pipe.send_bytes(encode(Leave()))
 
     def hear(self, seconds: float) -> ToWorker | None:
-        """The next message; None when there is none yet, or somebody called `wake`.
+        """The next message; None when not all of it is there yet, or somebody called `wake`.
 
         Raises:
             ChildDied: it ended, or said what no child says.
         """
+        message = self._take()
+        if message is not None:
+            return message
         found = wait([self._pipe, self._process.sentinel, self._woken], seconds)
         if self._woken in found:
             os.read(self._woken, 4096)
         if self._pipe in found:
-            try:
-                message: ToWorker = for_worker(self._pipe.recv_bytes())
-                return message
-            except (EOFError, OSError, msgspec.MsgspecError):
-                raise self.died() from None
+            self._read()
+            return self._take()
         if self._process.sentinel in found or (not found and self._exit_code() is not None):
             raise self.died()
         return None
+
+    def _read(self) -> None:
+        """What the pipe has, and no more: the rest of a message may never come, though others hold the pipe open."""
+        try:
+            more = os.read(self._pipe.fileno(), _READ_AT_ONCE)
+        except OSError:
+            more = b""
+        if not more:
+            raise self.died()
+        self._unread.add(more)
+
+    def _take(self) -> ToWorker | None:
+        try:
+            return self._unread.take()
+        except msgspec.DecodeError:
+            raise self.died() from None
 
     def wake(self) -> None:
         """End a `hear`."""
@@ -114,12 +151,12 @@ class ChildProcess:
             self._process.kill()
 
     def died(self) -> ChildDied:
-        """How it ended; it has closed its pipe, so it does."""
+        """How it ended. It has closed its pipe, so it does; and who wrote nonsense to it, is ended."""
         code = self.reap(GONE_WITHIN)
         if code is None:
             self.kill()
             self.reap(BURY_WITHIN)
-            return ChildDied("the child process closed its pipe to the worker, and was killed")
+            return ChildDied("the child process closed or misused its pipe to the worker, and was killed")
         if code < 0:
             return ChildDied(f"the child process was ended by {_signal_name(-code)}")
         return ChildDied(f"the child process ended with exit code {code}")
@@ -161,8 +198,7 @@ def _start(process: SpawnProcess | ForkServerProcess, context: _Context) -> None
             process.start()
             return
         resource_tracker.ensure_running()  # it would be started with the mask, and undo it
-        # A child that is still starting would be ended by Ctrl-C.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _UNTIL_IT_SERVES)
         try:
             process.start()
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from struct import Struct
 from typing import Final, Literal, TypeAlias, assert_never
 
 import msgspec
@@ -9,6 +11,12 @@ import msgspec
 from redqueue.context import JobFacts
 from redqueue.core.lifecycle import Died, Interrupted, Outcome, Raised, Returned, Snoozed
 from redqueue.core.report import Kind
+from redqueue.defaults import MAX_PAYLOAD
+
+MOST: Final = 2 * MAX_PAYLOAD
+"""Bytes of a child's message: it tells at most one result, checkpoint or traceback at a time."""
+
+_LENGTH: Final = Struct("!I")
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -91,7 +99,51 @@ ToWorker: TypeAlias = Ready | Broken | Begun | Note | Wanted | Ended
 
 encode: Final = msgspec.msgpack.Encoder().encode
 for_child: Final = msgspec.msgpack.Decoder(ToChild).decode
-for_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode
+_for_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode
+
+
+def write(fd: int, message: ToWorker) -> None:
+    """Write a message after its length, and block until the pipe has all of it.
+
+    Raises:
+        OSError: nobody is at the other end.
+    """
+    text = encode(message)
+    left = memoryview(_LENGTH.pack(len(text)) + text)
+    while left:
+        left = left[os.write(fd, left) :]
+
+
+class Unread:
+    """What a child has said so far. Nobody waits for the rest of a message: who began it may have died."""
+
+    def __init__(self) -> None:
+        self._read = bytearray()
+
+    def __bool__(self) -> bool:
+        return bool(self._read)
+
+    def add(self, more: bytes) -> None:
+        """Take what was read from the pipe."""
+        self._read += more
+
+    def take(self) -> ToWorker | None:
+        """The next message; None when not all of it was read yet.
+
+        Raises:
+            msgspec.DecodeError: no child says that.
+        """
+        if len(self._read) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._read)
+        if length > MOST:
+            raise msgspec.DecodeError(f"a message of {length:,} bytes, more than {MOST:,}")
+        end = _LENGTH.size + length
+        if len(self._read) < end:
+            return None
+        message: ToWorker = _for_worker(self._read[_LENGTH.size : end])
+        del self._read[:end]
+        return message
 
 
 def ended(run: int, outcome: Outcome, error_type: str, told_to_stop: bool, memory: int) -> Ended:

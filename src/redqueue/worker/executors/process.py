@@ -22,6 +22,7 @@ from redqueue.registry.binding import Portable
 from redqueue.registry.resources import Resource
 from redqueue.worker.executors.child_process import BURY_WITHIN, ChildProcess
 from redqueue.worker.executors.child_process import ChildDied as ChildDied
+from redqueue.worker.executors.child_process import ChildNotStarted as ChildNotStarted
 from redqueue.worker.executors.pipe import (
     Answer,
     Begin,
@@ -42,6 +43,9 @@ LOOK_EVERY: Final = 1.0
 """Seconds between two looks at a busy child. A child's child can hold the pipes by which its death would be heard."""
 ANSWER_WITHIN: Final = 0.02
 """Seconds for which a run's messages may have to wait while its worker waits for Redis on its behalf."""
+
+MAKING: Final = threading.Lock()
+"""Held by who makes a worker's `Children`: several threads may be the first to need them."""
 
 _numbers: Final = count(1)
 
@@ -95,6 +99,11 @@ class ChildRun:
         self._lock = threading.Lock()
         self._child: ChildProcess | None = None
 
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether it is not to be begun any more."""
+        return self.cancelled or self.terminated
+
     def cancel(self) -> None:
         """`context.cancelled` becomes true, and an async function gets CancelledError, once."""
         with self._lock:
@@ -132,6 +141,7 @@ class Children:
     Args:
         portables: what they run, by `Binding.key`.
         resources: what their functions take; each child opens its own.
+        log_format: children log like ``python -m redqueue.worker``, in this format; None: they set up no log.
         max_jobs: jobs after which a child is replaced; None: never.
         max_memory: bytes that a child may have resident after a job, else it is replaced; None: any.
     """
@@ -140,12 +150,15 @@ class Children:
         self,
         portables: Mapping[str, Portable],
         resources: tuple[Resource, ...],
+        log_format: str | None = None,
+        /,
         *,
         max_jobs: int | None = None,
         max_memory: int | None = None,
     ) -> None:
         self._portables = dict(portables)
         self._resources = resources
+        self._log_format = log_format
         self._max_jobs = max_jobs
         self._max_memory = max_memory
         self._lock = threading.Lock()
@@ -159,12 +172,13 @@ class Children:
         """Run it in a child and block until it ends, in a thread.
 
         Raises:
-            ChildDied: the child ended under it, or none could be started.
+            ChildNotStarted: the system gives no child now; the run has not begun.
+            ChildDied: the child ended under it, or none can be started.
         """
         while True:
             if run.killed:
                 raise ChildDied("the run was killed before a child process had it")
-            if run.terminated:
+            if run.told_to_stop:
                 return Ending(Interrupted(), "", True)
             child = self._take()
             was_idle = child.jobs > 0
@@ -212,7 +226,7 @@ class Children:
             if child.is_alive():
                 return child
             self._bury(child)
-        child = ChildProcess(self._portables, self._resources)
+        child = ChildProcess(self._portables, self._resources, self._log_format)
         with self._lock:
             self._all.add(child)
         return child
@@ -272,12 +286,12 @@ class _Talk:
         self._wanted: list[tuple[int, Receipt]] = []
 
     def hold(self) -> Ended | None:
-        """Until the run has ended; None when it was terminated before the child could take it."""
+        """Until the run has ended; None when it was told to stop before the child could take it."""
         try:
             if self._child.ready:
                 self._give()
             while True:
-                if not self._given and self._run.terminated:
+                if not self._given and self._run.told_to_stop:
                     return None
                 self._pass_on_orders()
                 self._answer()
