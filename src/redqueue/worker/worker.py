@@ -30,7 +30,7 @@ from redqueue.worker.config import WorkerConfig
 from redqueue.worker.loop import run_in_loop
 from redqueue.worker.shift import Shift
 
-SAME_SIGNAL_S: Final = 0.5
+SAME_SIGNAL_S: Final = 0.25
 """A signal to a whole group of processes, and the same one passed on by the supervisor, are one."""
 
 
