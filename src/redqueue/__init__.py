@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         RedQueueError,
         RegistrationError,
         ResultGone,
+        ResultMismatch,
         ResultNotSerializable,
         ResultTimeout,
         Retry,
@@ -119,6 +120,7 @@ __all__ = [
     "RedisUnavailable",
     "RegistrationError",
     "ResultGone",
+    "ResultMismatch",
     "ResultNotSerializable",
     "ResultTimeout",
     "Retry",
@@ -150,7 +152,7 @@ _HOMES = {
         "BadInput ConfigurationError CorruptEnvelope Discard InvalidArguments InvalidName InvalidOption "
         "JobCancelled JobError JobExpired JobFailed LeaseLost MethodNotAllowed MissingExtra NotRegistered "
         "PayloadNotSerializable PayloadTooLarge RedQueueError RedisError RedisFull RedisRefused "
-        "RedisUnavailable RegistrationError ResultGone ResultNotSerializable ResultTimeout Retry Snooze "
+        "RedisUnavailable RegistrationError ResultGone ResultMismatch ResultNotSerializable ResultTimeout Retry Snooze "
         "Steering UnknownJobType WorkerStuck"
     ),
     "redqueue.options": "JobOptions ProcessorOptions RunOptions TaskOptions",

@@ -19,6 +19,7 @@ RedQueueError
     ├── JobFailed, JobCancelled, ResultTimeout, ResultGone
     ├── InvalidArguments          the data does not fit the function's annotations
     ├── ResultNotSerializable     what the processor returned cannot be stored
+    ├── ResultMismatch            what it returned is not what the caller's types promise
     ├── JobExpired                nobody started it in time
     ├── UnknownJobType            no registered name; a newer worker may know it
     ├── MethodNotAllowed          the service is known and does not offer that method
@@ -182,6 +183,18 @@ class InvalidArguments(JobError, ValueError):
 
     The message names the path of the field and what was expected there, never the value.
     """
+
+
+class ResultMismatch(JobError):
+    """The result isn't what the caller's own types promise; the job has completed.
+
+    Attributes:
+        value: the result, as JSON brought it.
+    """
+
+    def __init__(self, message: str, value: object) -> None:
+        super().__init__(message)
+        self.value = value
 
 
 class ResultNotSerializable(JobError, ValueError):

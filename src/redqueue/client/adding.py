@@ -6,7 +6,10 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from redqueue.client.ids import fresh_ids, now_ms
+from redqueue.client.reading import reader_of
 from redqueue.core.add import NewJob, prepare
 from redqueue.core.codec import encode_data
 from redqueue.core.generic import GenericTask
@@ -48,7 +51,8 @@ def new_job(
     """
     name, payload, options = before.change(*_named(job_type, data), options)
     _check_shape(payload)
-    return prepare(name, payload, options, defaults, created_ms=now_ms(), fresh_id=fresh_ids(1)[0])
+    prepared = prepare(name, payload, options, defaults, created_ms=now_ms(), fresh_id=fresh_ids(1)[0])
+    return prepared if isinstance(job_type, str) else _promising(prepared, job_type)
 
 
 def new_jobs(
@@ -69,17 +73,18 @@ def new_jobs(
             name, payload = _named(job_type, data)
             name, payload, both = before.change(name, payload, _over(options, own))
             _check_shape(payload)
-            prepared.append(prepare(name, payload, both, defaults, created_ms=created_ms, fresh_id=fresh_id))
+            job = prepare(name, payload, both, defaults, created_ms=created_ms, fresh_id=fresh_id)
+            prepared.append(job if isinstance(job_type, str) else _promising(job, job_type))
         except Exception as error:
             error.add_note(f"in the job at index {n}")
             raise
     return prepared
 
 
-def new_generic_job(task: GenericTask, defaults: Mapping[str, Any], before: Before) -> NewJob:
-    """A generic job; who asked is told by its data."""
+def new_generic_job(task: GenericTask, defaults: Mapping[str, Any], before: Before, function: object = None) -> NewJob:
+    """A generic job, perhaps of a function whose annotation promises a result; who asked is told by its data."""
     job_type, data, options = before.change(task.data.job_type, task.data, task.options)
-    return prepare(
+    job = prepare(
         job_type,
         data,
         options,
@@ -88,6 +93,7 @@ def new_generic_job(task: GenericTask, defaults: Mapping[str, Any], before: Befo
         fresh_id=fresh_ids(1)[0],
         label=data.label if isinstance(data, GenericTaskJobData) else task.data.label,
     )
+    return job if function is None else _promising(job, function)
 
 
 def job_type_of_data(data: object) -> str:
@@ -100,6 +106,10 @@ def job_type_of_data(data: object) -> str:
     if not isinstance(data, JobData) or not isinstance(job_type, str):
         raise InvalidOption("data", f'{type(data).__name__} must be a JobData with job_type: ClassVar[str] = "..."')
     return job_type
+
+
+def _promising(job: NewJob, added: object) -> NewJob:
+    return msgspec.structs.replace(job, read=reader_of(added))
 
 
 def _check_shape(data: object) -> None:

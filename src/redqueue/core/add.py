@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,12 +20,16 @@ _ANSWERS: Final[dict[str, AddAnswer]] = {"c": "created", "d": "duplicate"}
 
 
 class NewJob(msgspec.Struct, frozen=True):
-    """One job, checked and encoded: nothing about it can be refused any more but by Redis."""
+    """One job, checked and encoded: nothing about it can be refused any more but by Redis.
+
+    `read` makes of its result what its adder was promised; None: nothing was.
+    """
 
     id: str
     job_type: str
     place: str
     envelope: bytes
+    read: Callable[[Any], Any] | None = None
 
 
 class Stored(NamedTuple):
@@ -76,7 +80,7 @@ def add(keys: Keys, jobs: Sequence[NewJob]) -> Call[list[Stored]]:
         keys,
         format=FORMAT,
         jobs=[keys.job(one.id) for one in jobs],
-        ids=[one.id for one in jobs],
+        job_ids=[one.id for one in jobs],
         envelopes=[one.envelope for one in jobs],
         places=[one.place for one in jobs],
     )

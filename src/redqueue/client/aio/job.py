@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
 from redqueue.client.aio.results import AsyncResults
+from redqueue.client.reading import as_it_is
 from redqueue.core import inspect, steer
 from redqueue.core.add import Stored
 from redqueue.errors import Seconds
@@ -26,9 +28,16 @@ class AsyncJob(Generic[R_co]):
             that `queue.job(id)` made.
     """
 
-    __slots__ = ("_position", "_results", "_runner", "answer", "id", "job_type", "queue")
+    __slots__ = ("_position", "_read", "_results", "_runner", "answer", "id", "job_type", "queue")
 
-    def __init__(self, results: AsyncResults, job_id: str, job_type: str = "", stored: Stored | None = None) -> None:
+    def __init__(
+        self,
+        results: AsyncResults,
+        job_id: str,
+        job_type: str = "",
+        stored: Stored | None = None,
+        read: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._results = results
         self._runner = results.runner
         self.id = job_id
@@ -36,9 +45,13 @@ class AsyncJob(Generic[R_co]):
         self.job_type = job_type
         self.answer: AddAnswer | None = None if stored is None else stored.answer
         self._position = None if stored is None else stored.position
+        self._read = read or as_it_is
 
     async def result(self, timeout: Seconds | None = None) -> R_co:
         """What the job returned, once it has ended; waits while it waits, runs and is retried.
+
+        When a `JobData` or a function was added, it is of the type that its class or its annotation promises: a struct,
+        dataclass or model again. Else it is what JSON makes of it.
 
         Nothing is missed between `add` and this call, also when the queue keeps no finished jobs. Of a job that this
         handle didn't add, or that was there before, only what is kept is found: its result, for as long as the queue
@@ -48,6 +61,7 @@ class AsyncJob(Generic[R_co]):
             timeout: seconds, or None for as long as it takes; 0 looks once. While Redis is away the waiting goes on.
         Raises:
             JobFailed: it failed for good; what its processor raised, as text.
+            ResultMismatch: it isn't what the `JobData` or the function that was added promises.
             JobCancelled: with the reason.
             ResultTimeout: nothing is known yet, or the queue's handle was closed; the job goes on.
             ResultGone: no such job, or it was removed, or it ended and is no longer kept.
@@ -59,7 +73,7 @@ class AsyncJob(Generic[R_co]):
         read from where it was added: a round trip for 100 calls' events, so up to about 100, shared likewise. A client
         that was given with too few connections to wait with one, and have another for calls, looks ten times a second.
         """
-        value: R_co = await self._results.wait(self.id, self._position, timeout)
+        value: R_co = self._read(await self._results.wait(self.id, self._position, timeout))
         return value
 
     async def status(self) -> JobStatus | None:

@@ -111,7 +111,7 @@ class AsyncQueue:
         prepared = new_jobs(jobs, options, self._defaults, self._before)
         answers = await self._runner.run_steps(add.add_many(self._keys, prepared))
         pairs = zip(prepared, answers, strict=True)
-        return [AsyncJob(self._results, job.id, job.job_type, stored) for job, stored in pairs]
+        return [AsyncJob(self._results, job.id, job.job_type, stored, job.read) for job, stored in pairs]
 
     def job(self, job_id: str) -> AsyncJob[Any]:
         """A handle on a job by its id. Takes no round trip, so it doesn't tell whether there is such a job."""
@@ -274,7 +274,7 @@ class AsyncQueue:
 
     async def _store(self, job: NewJob) -> AsyncJob[Any]:
         answers = await self._runner.run(add.add(self._keys, (job,)))
-        return AsyncJob(self._results, job.id, job.job_type, answers[0])
+        return AsyncJob(self._results, job.id, job.job_type, answers[0], job.read)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

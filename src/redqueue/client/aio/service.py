@@ -135,7 +135,8 @@ class AsyncJobQueueService:
         Cost: one round trip.
         """
         name = self._registry.name_of(method)
-        return await self._store(generic.named_task(name, generic.parameters_of(method, args, kwargs), self._options))
+        task = generic.named_task(name, generic.parameters_of(method, args, kwargs), self._options)
+        return await self._store(task, method)
 
     async def get_job_status(self, job_type: str, job_id: str) -> JobStatus | None:
         """State, attempts, result and times of one job, or None: never added, or finished and no longer kept."""
@@ -168,6 +169,6 @@ class AsyncJobQueueService:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _store(self, task: generic.GenericTask) -> AsyncJob[Any]:
+    async def _store(self, task: generic.GenericTask, function: object = None) -> AsyncJob[Any]:
         queue = self.queue(task.queue)
-        return await queue._store(new_generic_job(task, queue._defaults, queue._before))
+        return await queue._store(new_generic_job(task, queue._defaults, queue._before, function))

@@ -110,7 +110,7 @@ class Queue:
         prepared = new_jobs(jobs, options, self._defaults, self._before)
         answers = self._runner.run_steps(add.add_many(self._keys, prepared))
         pairs = zip(prepared, answers, strict=True)
-        return [Job(self._results, job.id, job.job_type, stored) for job, stored in pairs]
+        return [Job(self._results, job.id, job.job_type, stored, job.read) for job, stored in pairs]
 
     def job(self, job_id: str) -> Job[Any]:
         """A handle on a job by its id. Takes no round trip, so it doesn't tell whether there is such a job."""
@@ -271,7 +271,7 @@ class Queue:
 
     def _store(self, job: NewJob) -> Job[Any]:
         answers = self._runner.run(add.add(self._keys, (job,)))
-        return Job(self._results, job.id, job.job_type, answers[0])
+        return Job(self._results, job.id, job.job_type, answers[0], job.read)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

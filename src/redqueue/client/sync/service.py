@@ -134,7 +134,8 @@ class JobQueueService:
         Cost: one round trip.
         """
         name = self._registry.name_of(method)
-        return self._store(generic.named_task(name, generic.parameters_of(method, args, kwargs), self._options))
+        task = generic.named_task(name, generic.parameters_of(method, args, kwargs), self._options)
+        return self._store(task, method)
 
     def get_job_status(self, job_type: str, job_id: str) -> JobStatus | None:
         """State, attempts, result and times of one job, or None: never added, or finished and no longer kept."""
@@ -167,6 +168,6 @@ class JobQueueService:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _store(self, task: generic.GenericTask) -> Job[Any]:
+    def _store(self, task: generic.GenericTask, function: object = None) -> Job[Any]:
         queue = self.queue(task.queue)
-        return queue._store(new_generic_job(task, queue._defaults, queue._before))
+        return queue._store(new_generic_job(task, queue._defaults, queue._before, function))
