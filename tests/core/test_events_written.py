@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from redqueue.core import lease, steer, sweep
+from redqueue.core import inspect, lease, steer, sweep
 from redqueue.core.add import add, prepare
+from redqueue.core.events import Entry, EntryId, read_entry
 from redqueue.core.lifecycle import Complete, Crash, Fail, Release, RetryIn, SnoozeFor
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ def test_a_cancel_is_told_once_it_is_true(world: World) -> None:
     world.settle(run, Release())
     world(steer.cancel(world.keys, "b"))
     world(steer.cancel(world.keys, "b"))
-    assert news(world, since) == [("cancelled", "a", "not wanted"), ("cancelled", "b", "")]
+    assert news(world, since) == [
+        *(("cancelled", "a", "not wanted"), ("cancelled", "b", "")),
+        ("drained", "", None),
+    ]
 
 
 def test_a_recovery_is_told(world: World) -> None:
@@ -102,8 +106,8 @@ def test_a_job_that_crashed_too_often_is_told_as_failed(world: World) -> None:
     world.client.zadd(world.keys["active"], {"a": 0}, xx=True)
     since = len(world.events())
     world(lease.recover(world.keys, 1))
-    ((kind, job_id, detail),) = news(world, since)
-    assert (kind, job_id) == ("failed", "a")
+    (kind, job_id, detail), *more = news(world, since)
+    assert (kind, job_id, more) == ("failed", "a", [("drained", "", None)])
     assert detail is not None
     assert detail.startswith('0 {"type":"WorkerCrashed"')
 
@@ -124,7 +128,7 @@ def test_what_is_removed_is_told(world: World) -> None:
     world(steer.remove(world.keys, "a"))
     world.drive(sweep.clean(world.keys, "waiting", limit=1))
     world.drive(sweep.drain(world.keys))
-    assert news(world, since) == [("removed", one, None) for one in "abcd"]
+    assert news(world, since) == [*(("removed", one, None) for one in "abcd"), ("drained", "", None)]
 
 
 def test_the_queue_s_own_events(world: World) -> None:
@@ -158,6 +162,84 @@ def test_a_queue_is_drained_when_its_last_job_ends_and_no_earlier(world: World) 
     assert world.events("drained") == [("drained", "", None)]
     assert world.claim() == []
     assert world.events("drained") == [("drained", "", None)]
+
+
+@pytest.mark.parametrize("how", ["cancel", "remove", "drain", "clean", "expire", "crash", "leave"])
+def test_a_queue_is_drained_however_its_last_job_ends(world: World, how: str) -> None:
+    world.add("a", "b", expires_in=60)
+    world.add("later", delay=60)
+    for one in "ab":
+        assert world.events("drained") == []
+        end_first(world, one, how)
+    assert world.events("drained") == [("drained", "", None)]
+    # What was delayed neither waited nor ran, and what has ended does not either.
+    world(steer.cancel(world.keys, "later"))
+    world(steer.remove(world.keys, "later"))
+    world(lease.recover(world.keys, 1))
+    assert world.events("drained") == [("drained", "", None)]
+
+
+def end_first(world: World, job_id: str, how: str) -> None:
+    """End the first job of the line, which is this one."""
+    if how == "cancel":
+        world(steer.cancel(world.keys, job_id))
+    elif how == "remove":
+        world(steer.remove(world.keys, job_id))
+    elif how == "drain" and job_id == "b":
+        world.drive(sweep.drain(world.keys))
+    elif how in ("drain", "clean"):
+        world.drive(sweep.clean(world.keys, "waiting", limit=1))
+    elif how == "expire":
+        world.client.hset(world.keys["expires"], job_id, 1)
+        assert world.claim() == []
+    else:
+        (run,) = world.claim()
+        if how == "leave":
+            world(steer.cancel(world.keys, job_id))
+            world(lease.leave(world.keys, "s", [], [run]))
+        else:
+            world.client.zadd(world.keys["active"], {job_id: 0}, xx=True)
+            world(lease.recover(world.keys, 1))
+
+
+def test_a_job_removed_by_force_may_be_the_last_one(world: World) -> None:
+    world.add("a")
+    world.claim()
+    world(steer.remove(world.keys, "a", force=True))
+    assert world.events("drained") == [("drained", "", None)]
+
+
+def test_a_paused_queue_whose_last_job_is_cancelled_is_drained(world: World) -> None:
+    world.add("a")
+    world(steer.pause(world.keys))
+    world(steer.cancel(world.keys, "a"))
+    assert world.events("drained") == [("drained", "", None)]
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_reason_is_never_taken_for_one_that_is_looked_up(world: World, running: bool) -> None:
+    world.add("a")
+    runs = world.claim() if running else []
+    world(steer.cancel(world.keys, "a", ">"))
+    for run in runs:
+        world.settle(run, Release(), rule=lease.ListRule((0, -1), (0, -1)))
+    assert world.events("cancelled") == [("cancelled", "a", "> ")]
+    (entry,) = (one for one in world.entries() if b"cancelled" in one)
+    (event,) = read_entry("q", Entry(EntryId(1, 0), [part for pair in entry.items() for part in pair]))
+    assert event.facts == {"reason": "> "}
+
+
+def test_many_that_crashed_too_often_are_told_together(world: World) -> None:
+    ids = [f"j{n}" for n in range(90)]
+    world.add(*ids)
+    world.claim(90)
+    world(steer.cancel(world.keys, "j7", "no"))
+    world.client.zadd(world.keys["active"], dict.fromkeys(ids, 0), xx=True)
+    before = len(world.entries())
+    assert world(lease.recover(world.keys, 1)).count == 90
+    assert [next(iter(one)) for one in world.entries()[before:]] == [b"cancelled", b"failed", b"drained"]
+    assert (world.outcome("j7")["reason"], len(world.events("failed"))) == ("no", 89)
+    assert world(inspect.get_stats(world.keys)).failed == 89
 
 
 def test_a_resent_call_tells_nothing_twice(world: World) -> None:

@@ -14,7 +14,7 @@ from redqueue.core import inspect, steer
 from redqueue.core.add import NewJob, add
 from redqueue.core.codec import make_head, seal
 from redqueue.core.lease import Settles, recover
-from redqueue.core.lifecycle import Complete, Fail, Release
+from redqueue.core.lifecycle import Complete, Fail, Release, RetryIn, SnoozeFor
 from redqueue.errors import CorruptEnvelope, InvalidArguments, InvalidName, InvalidOption
 from redqueue.options import plan_job
 from redqueue.records import QueueStats
@@ -190,6 +190,18 @@ def test_a_snoozed_job_says_why_it_waits(world: World) -> None:
     world.snooze("a", note="the gateway is busy")
     found = status(world, "a")
     assert (found.state, found.attempts, found.message) == ("delayed", 0, "the gateway is busy")
+
+
+@pytest.mark.parametrize("delay_ms", [0, 60_000])
+def test_a_job_that_failed_waits_for_nothing_that_it_was_snoozed_for(world: World, delay_ms: int) -> None:
+    world.enter()
+    world.add("a", "b")
+    for run in world.claim(2):
+        world.settle(run, SnoozeFor(0, "the gateway is closed"))
+    assert status(world, "a").message == "the gateway is closed"
+    world.fail_once("a", delay_ms=delay_ms)
+    assert status(world, "a").message is None
+    assert status(world, "b").message == "the gateway is closed"
 
 
 def test_released_and_crashed_runs_are_no_attempts(world: World) -> None:
@@ -431,6 +443,29 @@ def test_a_page_of_a_thousand(world: World) -> None:
     assert page(world, "waiting", 0, 1000, newest=False) == ids[:1000]
     world.pump(Settles(), 1000)
     assert len(page(world, "active", 0, 1000)) == 1000
+
+
+def test_a_page_of_large_results_ends_early_and_loses_none(world: World) -> None:
+    world.enter()
+    large = b'"' + b"x" * 2**20 + b'"'
+    for n in range(10):
+        world.add(f"j{n}")
+        world.run(f"j{n}", Complete(large if n else b"1"))
+    first = world(inspect.jobs(world.keys, "completed", 0, 50))
+    assert [one.job_id for one in first] == ["j9", "j8", "j7", "j6"]
+    assert all(len(one.result) == 2**20 for one in first)
+    assert page(world, "completed", 4, 50) == ["j5", "j4", "j3", "j2"]
+    assert page(world, "completed", 8, 50) == ["j1", "j0"]
+
+
+def test_a_page_of_large_errors_ends_early_with_the_tries_of_its_jobs(world: World) -> None:
+    world.enter()
+    world.add(*"abcdefgh")
+    for one in "abcdefgh":
+        world.run(one, RetryIn(60_000, b'{"type":"E","message":"' + b"x" * 2**20 + b'"}'))
+    found = world(inspect.jobs(world.keys, "delayed", newest=False))
+    assert [one.job_id for one in found] == list("abcd")
+    assert all(one.attempts == 1 and one.error is not None for one in found)
 
 
 def test_jobs_with_an_age_of_their_own_come_last(world: World) -> None:

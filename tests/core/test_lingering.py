@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from redqueue.core import results, steer, sweep
-from redqueue.core.lease import ListRule, Settles
-from redqueue.core.lifecycle import Complete, Fail, Release, RetryIn
+from redqueue.core import inspect, results, steer, sweep
+from redqueue.core.lease import ListRule, Settles, recover
+from redqueue.core.lifecycle import Complete, Crash, Fail, Release, RetryIn
 from redqueue.core.results import GONE, Ending
 
 if TYPE_CHECKING:
@@ -95,6 +95,44 @@ def test_a_reason_that_is_trimmed_lives_on_as_well(world: World) -> None:
     assert 0 < life(world) <= MINUTE
 
 
+@pytest.mark.parametrize("rule", [NOTHING, ONE])
+@pytest.mark.parametrize("settlement", [Complete(LARGE), Fail(LARGE)])
+def test_only_what_was_counted_lives_on(world: World, settlement: Any, rule: ListRule) -> None:
+    """A checkpoint may be a megabyte, and nobody waits for it."""
+    for one in "ab":
+        world.add(one)
+        (run,) = world.claim()
+        world.tell((run, "s", LARGE), (run, "p", b"[0.5,null,null]"))
+        world.settle(run, settlement, rule=rule)
+    assert world.places("a") == []
+    assert 0 < life(world) <= MINUTE
+    assert {"state", "progress"}.isdisjoint(world.outcome("a"))
+    assert look(world) == Ending(kind_of(settlement), LARGE, 1)
+
+
+@pytest.mark.parametrize("settlement", [Complete(LARGE), Fail(LARGE)])
+def test_one_whose_own_age_is_short_lives_as_long_as_one_that_is_not_kept(world: World, settlement: Any) -> None:
+    end(world, "a", settlement, keep_completed="30000", keep_failed="30000")
+    ended = Ending(kind_of(settlement), LARGE, 1)
+    world.client.zadd(world.keys["expiring"], {"a": 1})
+    assert look(world) == ended  # nothing has swept it yet
+    world(recover(world.keys, 3))
+    assert (world.places("a"), world.kept_keys()) == ([], {"outcome:a"})
+    assert MINUTE - 5000 < life(world) <= MINUTE
+    assert look(world) == ended
+
+
+@pytest.mark.parametrize(("result", "age"), [(LARGE, 61_000), (SMALL, 1000)])
+def test_one_whose_own_age_is_over_is_gone_when_it_is_old_or_small(world: World, result: bytes, age: int) -> None:
+    end(world, "a", Complete(result), keep_completed="1")
+    world.client.hincrby(world.keys.family("outcome") + "a", "finished", -age)
+    world.client.zadd(world.keys["expiring"], {"a": 1})
+    world.client.delete(world.keys["events"])
+    assert look(world) == GONE
+    world(recover(world.keys, 3))
+    assert world.kept_keys() == set()
+
+
 @pytest.mark.parametrize(("result", "age"), [(LARGE, 61_000), (SMALL, 1000)])
 def test_an_old_one_and_a_small_one_go_when_they_are_trimmed(world: World, result: bytes, age: int) -> None:
     end(world, "a", Complete(result), rule=ONE)
@@ -160,6 +198,16 @@ def test_a_job_of_the_same_id_inherits_nothing_when_its_queue_was_made_again(wor
     end(world, "a", Fail(ERROR))
     assert life(world) == -1
     assert "result" not in world.outcome("a")
+
+
+@pytest.mark.parametrize("how", ["crashed", "retried"])
+def test_the_status_of_a_new_job_shows_nothing_of_the_former_one(world: World, how: str) -> None:
+    end(world, "a", Fail(LARGE), rule=NOTHING)
+    world.add("a")
+    world.run("a", Crash() if how == "crashed" else RetryIn(0, ERROR))
+    for status in (world(inspect.get_status(world.keys, "a")), *world(inspect.jobs(world.keys, "waiting"))):
+        assert status is not None
+        assert status.error == (None if how == "crashed" else "ValueError: no")
 
 
 def test_who_waits_for_the_new_job_is_not_told_of_the_former_one(world: World) -> None:

@@ -271,6 +271,16 @@ def test_a_paused_queue_hands_nothing_out(world: World) -> None:
     assert [run.id for run in world.claim()] == ["a"]
 
 
+@pytest.mark.parametrize("options", [{}, {"delay": 60}, {"delay": 0.001}])
+def test_resuming_wakes_somebody_for_what_waits_or_will_be_due(world: World, options: dict[str, Any]) -> None:
+    """An idle worker of a paused queue does not watch what is delayed."""
+    world(steer.pause(world.keys))
+    world.add("a", **options)
+    world.take_token()
+    world(steer.resume(world.keys))
+    assert world.tokens() == 1
+
+
 def test_resuming_an_empty_queue_wakes_nobody(world: World) -> None:
     world(steer.resume(world.keys))
     assert world.tokens() == 0

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from redqueue.core import inspect, steer, sweep
 from redqueue.core.lease import ListRule, Settles, recover
-from redqueue.core.lifecycle import Complete
+from redqueue.core.lifecycle import Complete, RetryIn
 from redqueue.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -104,6 +104,15 @@ def test_clean_by_creation_pages_through_all(world: World) -> None:
     world.client.mset({world.keys.job(one): old for one in MANY[::2]})
     assert world.drive(sweep.clean(world.keys, "waiting", older_than=60, limit=5000)) == len(MANY[::2])
     assert left(world)[0] == len(MANY[1::2])
+
+
+def test_clean_by_creation_reads_no_errors(world: World) -> None:
+    """A page that large errors cut short would end it early."""
+    world.enter()
+    world.add(*"abcdefgh")
+    for one in "abcdefgh":
+        world.run(one, RetryIn(60_000, b"x" * 2**20))
+    assert world.drive(sweep.clean(world.keys, "delayed", older_than=1e-3)) == 8
 
 
 def test_clean_by_creation_spares_what_has_been_claimed_meanwhile(world: World) -> None:

@@ -50,7 +50,7 @@ class Model:
         fresh: dict[str, tuple[bytes, str]] = {}
         letters = ""
         for id, envelope, place in jobs:
-            letters += "d" if id in self.jobs or id in fresh else "c"
+            letters += "d" if self._visible(id) or id in fresh else "c"
             if letters[-1] == "c":
                 fresh[id] = (envelope, place)
         if fresh and not self.meta.get("seq"):
@@ -102,6 +102,7 @@ class Model:
         order = order_of(int(job.outcome["priority"]), self._sequence())
         again = self.jobs[id] = Job(id, job.envelope, job.created, "waiting", order, failed=failed, outcome=kept)
         again.saved, again.lines = job.outcome.get("state"), job.lines
+        again.note = (self.now, "retried by hand")
         self._wake()
         return "done"
 
@@ -123,7 +124,7 @@ class Model:
         if paused:
             self.meta["paused"] = 1
         else:
-            self._wake()
+            self.token |= bool(self.jobs_in("waiting") or self.jobs_in("delayed"))
         return "done"
 
     def sweep(self, state: str, older: int, n: int) -> str:
@@ -150,7 +151,7 @@ class Model:
         living = any(at >= self.now - 2 * longest for at in self.seen.values())
         self.meta["format"] = 1
         self.meta["lease"] = lease = longest if living else wanted
-        facts = {"worker": worker, "host": "host", "pid": "7", "seen": self.now}
+        facts = {"worker": worker, "host": "host", "pid": "7", "lease": wanted, "seen": self.now}
         self.sessions.setdefault(session, Session()).facts.update(facts)
         self.seen[session] = self.now
         self._touch()
@@ -206,9 +207,11 @@ class Model:
         return letters
 
     def _expire(self, jobs: list[Job], rule: ListRule) -> None:
-        """What nobody started in time fails when it would be claimed."""
-        for job in jobs:
+        """What nobody started in time fails when it would be claimed; the list's rule keeps the last ones."""
+        for spare, job in enumerate(reversed(jobs)):
             self._end(job, "failed", {"error": EXPIRED, "attempt": 0, "priority": job.score // SPAN})
+            if spare >= rule.failed[0] >= 0:
+                del self.jobs[job.id]
         if jobs:
             self._trim("failed", *rule.failed)
 
@@ -264,11 +267,13 @@ class Model:
 
     def _bring_back(self, run: Run) -> None:
         job, order, due = run.job, run.job.order, self.now + run.ms
-        if run.verb != "l":
+        if run.verb != "l" or run.told["note"]:
             job.start_by = None  # it was started
         if run.verb == "k":
             job.crashes += 1
             job.recoveries += 1
+        if run.verb == "l" and run.told["note"]:
+            job.take_note(self.now, run.told["note"])
         if run.verb in "lk":
             job.move("waiting", order)
         elif run.verb == "s":
@@ -276,6 +281,7 @@ class Model:
             job.move("delayed", due, parked=f"o{order}")
         else:
             job.failed += 1
+            job.note = None
             job.outcome |= {**run.told, "finished": self.now}
             priority, sequence = order // SPAN, self._sequence()
             if run.ms:
@@ -284,9 +290,9 @@ class Model:
                 job.move("waiting", order_of(priority, sequence))
 
     def renew(self, session: str, runs: Sequence[Claimed]) -> Renewal:
-        lease = self._touch()
         kept = self.sessions.setdefault(session, Session())
         left = "left" in kept.facts
+        lease = self._touch(0 if left else kept.facts.get("lease", 0))
         words = ""
         for run in runs:
             mark = self._held(run.id, session, run.number)
@@ -411,7 +417,9 @@ class Model:
             kept = job.parked.startswith("o")
             job.move("waiting", int(job.parked[1:]) if kept else order_of(parked_priority(job.parked), sequence))
 
-    def _touch(self) -> int:
+    def _touch(self, asked: int = 0) -> int:
+        if asked > self.meta.get("lease", 0):
+            self.meta["lease"] = asked
         lease, seen = self.lease, self.meta.get("seen")
         latest = self.now + lease // 2
         gap = seen is None or self.now < seen or self.now - seen > lease / 2

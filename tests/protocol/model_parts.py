@@ -102,7 +102,7 @@ class Run:
         assert job.lease is not None
         given, ms, keep, attempt = verdict.split(" ")
         verb = "x" if job.cancel is not None and given in "rslk" else given
-        kind = {"c": "result", "x": "reason", "s": "note"}.get(verb, "error")
+        kind = {"c": "result", "x": "reason", "s": "note", "l": "note"}.get(verb, "error")
         text = outcome.decode() if isinstance(outcome, bytes) else outcome
         # What was cut short by a cancel burned no attempt, unless it failed.
         burned = int(attempt) - (verb == "x" and given != "r")

@@ -265,6 +265,29 @@ def test_the_lease_gets_shorter_again_when_nobody_lives_who_asked_for_the_longer
     assert Session(wire, "quick").enter(5_000) == 5_000
 
 
+def test_a_queue_that_is_removed_under_its_workers_gets_the_longest_lease_that_they_asked_for_again(
+    wire: Wire, producer: Producer
+) -> None:
+    short, long, gone = Session(wire, "short"), Session(wire, "long"), Session(wire, "gone")
+    short.enter(10_000)
+    long.enter(20_000)
+    gone.enter(40_000)
+    gone.leave()
+    producer.drive(sweep.obliterate(wire.keys))
+    lengths = [wire(lease.renew(wire.keys, one.name, [])).lease_ms for one in (short, long, gone, short)]
+    assert lengths == [10_000, 20_000, 20_000, 20_000]
+    producer.add("a")
+    short.claim()
+    assert wire.deadline("a") == wire.now + 20_000
+
+
+def test_a_renewal_makes_no_lease_shorter(wire: Wire) -> None:
+    short, long = Session(wire, "short"), Session(wire, "long")
+    long.enter(40_000)
+    short.enter(10_000)
+    assert wire(lease.renew(wire.keys, "short", [])).lease_ms == 40_000
+
+
 def test_a_worker_that_left_does_not_keep_the_lease_long(wire: Wire) -> None:
     slow = Session(wire, "slow")
     slow.enter(60_000)

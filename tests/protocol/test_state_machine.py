@@ -68,6 +68,7 @@ settlements: st.SearchStrategy[Settlement] = st.sampled_from(
         SnoozeFor(3000, "busy"),
         SnoozeFor(3000, "no such job type"),
         Release(),
+        Release("interrupted"),
         Crash(),
     ]
 )
@@ -136,6 +137,15 @@ class Programs(RuleBasedStateMachine):
         made = [job(self.model.now, one, **place) for one in wanted]
         told = [(one.id, one.envelope, one.place) for one in made]
         self.steer(lane, add(self.wire.keys, made), lambda: self.model.add(told), twice)
+
+    @rule(who=picks, lane=producer_lanes, place=placing, twice=st.booleans())
+    def add_in_the_place_of_what_is_over(self, who: int, lane: str, place: dict[str, Any], twice: bool) -> None:
+        """Of a finished job whose own age is over, and which nothing has swept yet."""
+        self.pump(who, "0", [(0, Complete(b"1"), "800")], 0, ListRule(), "plain")
+        self.pass_time(900, scan=False)
+        now = self.model.now
+        over = [job.id for job in self.model.jobs.values() if job.expires is not None and job.expires <= now]
+        self.add(lane, [*over, IDS[0]], place, twice)
 
     @rule(lane=producer_lanes, how=steering, pick=picks, twice=st.booleans())
     def steer_one(self, lane: str, how: str, pick: int, twice: bool) -> None:

@@ -23,8 +23,8 @@ return found
 """
 _SENTINEL: Final = "redqueue sentinel"
 _PLACES: Final = ("waiting", "delayed", "active", "completed", "failed", "cancelled")
-_NUMBERS: Final = frozenset(("attempt", "priority", "started", "finished", "seen"))
-_FACTS: Final = frozenset(("worker", "host", "pid", "seen", "left"))
+_NUMBERS: Final = frozenset(("attempt", "priority", "started", "finished", "seen", "lease"))
+_FACTS: Final = frozenset(("worker", "host", "pid", "lease", "seen", "left"))
 
 
 # Of the server
@@ -65,7 +65,7 @@ def _member(name: str, value: Any) -> Any:
 
 def _session_field(name: str, text: str) -> Any:
     if name in _FACTS:
-        return _whole(text) if name == "seen" else text
+        return _whole(text) if name in _NUMBERS else text
     head, _, ids = text.partition("|")
     number, *answered = head.split(" ")
     if not answered:

@@ -79,7 +79,8 @@ def _sweep(keys: Keys, state: State, age: int, limit: int | None) -> Steps[int]:
 def _clean_by_creation(keys: Keys, state: State, age: int, limit: int) -> Steps[int]:
     removed = start = 0
     while removed < limit:
-        ids, old = yield page(keys, state, start, MOST_A_CALL, newest=False, read=partial(_read_old, age))
+        read = partial(_read_old, age)
+        ids, old = yield page(keys, state, start, MOST_A_CALL, newest=False, read=read, outcome_fields=())
         old = old[: limit - removed]
         count = (yield _remove(keys, old, state)) if old else 0
         removed += count

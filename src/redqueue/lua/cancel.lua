@@ -10,7 +10,7 @@
 --- @family outcome
 --- @arg job_id   text
 --- @arg reason   text
---- @use record place room order tries end_unsettled
+--- @use record place room order tries end_unsettled drained
 --- @reply word   cancelled, requested, finished, missing; stale
 local kept = recall()
 if kept then return {word = kept} end
@@ -41,6 +41,8 @@ local rule = redis.call('HGET', meta, 'keep') or '10 -1 50 -1'
 local count, age = string.match(rule, '(%S+) (%S+)$')
 
 redis.call('ZREM', PLACES[state], job_id)
-end_unsettled(cancelled, 'cancelled', job_id, order_of(priority, 0), 'reason', reason, whole(failed_runs))
+end_unsettled(cancelled, 'cancelled', 'reason',
+              {{id = job_id, order = order_of(priority, 0), text = reason, attempt = whole(failed_runs)}})
 trim(cancelled, tonumber(count), tonumber(age))
+if state == 'waiting' then tell_if_drained() end
 return {word = remember('cancelled')}

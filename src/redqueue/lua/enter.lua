@@ -1,5 +1,5 @@
 --- A worker starts: make its session known, and agree on one lease length for the queue.
---- @key session  hash: worker, host, pid, seen
+--- @key session  hash: worker, host, pid, lease that it asked for, seen
 --- @key sessions zset: session -> last seen ms
 --- @key meta     hash: lease, format
 --- @arg session_id text
@@ -19,7 +19,7 @@ local others = redis.call('ZCOUNT', sessions, now - 2 * math.max(current, wanted
 local lease = others > 0 and math.max(current, wanted) or wanted
 pass_memory_check()
 redis.call('HSET', meta, 'format', format, 'lease', lease)
-redis.call('HSET', session, 'worker', worker, 'host', host, 'pid', pid, 'seen', whole(now))
+redis.call('HSET', session, 'worker', worker, 'host', host, 'pid', pid, 'lease', wanted, 'seen', whole(now))
 redis.call('EXPIRE', session, 3600)
 redis.call('ZADD', sessions, now, session_id)
 touch()

@@ -10,7 +10,7 @@
 --- @list lanes   text
 --- @list held_ids     what it still holds, at most 1,000
 --- @list held_numbers of their claims
---- @use clock lease tries end_unsettled wake
+--- @use clock lease tries end_unsettled wake drained
 --- @reply released how many
 local found = #held_ids > 0 and redis.call('HMGET', leases, unpack(held_ids)) or {}
 local flagged = #held_ids > 0 and redis.call('HMGET', cancels, unpack(held_ids)) or {}
@@ -19,7 +19,8 @@ for i, id in ipairs(held_ids) do
   if mark_if_held(id, found[i], session_id .. ':' .. held_numbers[i] .. ' ') == '.' then
     mine[#mine + 1] = id
     if flagged[i] then
-      stopped[#stopped + 1] = {id = id, order = lease_parts(found[i]), reason = flagged[i]}
+      local failed_runs = tries_of(redis.call('HGET', tries, id))
+      stopped[#stopped + 1] = {id = id, order = lease_parts(found[i]), text = flagged[i], attempt = failed_runs}
     else
       line[#line + 1] = lease_parts(found[i])
       line[#line + 1] = id
@@ -32,10 +33,8 @@ if #mine > 0 then
   redis.call('HDEL', leases, unpack(mine))
 end
 if #line > 0 then redis.call('ZADD', waiting, unpack(line)) end
-for _, one in ipairs(stopped) do
-  local failed_runs = tries_of(redis.call('HGET', tries, one.id))
-  end_unsettled(cancelled, 'cancelled', one.id, one.order, 'reason', one.reason, failed_runs)
-end
+end_unsettled(cancelled, 'cancelled', 'reason', stopped)
+if #stopped > 0 then tell_if_drained() end
 -- 2^53: no number is higher.
 for _, lane in ipairs(lanes) do redis.call('HSET', session, lane, '9007199254740992   0|') end
 redis.call('HDEL', session, 'u')

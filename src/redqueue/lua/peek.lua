@@ -1,7 +1,7 @@
 --- How jobs ended, for who waits for them.
 --- @family outcome
 --- @list job_ids  at most 1,000
---- @use place events
+--- @use place retention
 --- @reply newest  the newest event's id: later ones are not in the answer
 --- @reply states  where each job is, or was when its outcome lives on; missing; or later: that one is to be asked again
 --- @reply found   of the finished ones result, error, reason, attempt
@@ -16,10 +16,12 @@ local function size_of(fields)
   return size
 end
 
--- An outcome without a place lives on for a while, with a TTL; else its job's own age is over.
+-- A large outcome without a place lives on for a while: with a TTL, or until its job, whose own age is over, is swept.
 local function kept_kind(id, fields)
   for i, kind in ipairs(KINDS) do
     if fields[i] and redis.call('PTTL', outcome .. id) > 0 then return kind end
+    local finished = fields[i] and #fields[i] > SMALL and redis.call('HGET', outcome .. id, 'finished')
+    if finished and finished + LINGER > now then return kind end
   end
   return 'missing'
 end

@@ -12,7 +12,7 @@
 --- @arg number    int: grows with every call of the session
 --- @arg n         int, at most 1000
 --- @arg unstarted text: 'number:position' of what is claimed and not started yet
---- @use clock room report settle promote claim wake events
+--- @use clock room report settle promote claim wake drained
 --- @reply state     ok, or stale: a later call of this lane has been carried out
 --- @reply words     a letter for each settle
 --- @reply told      a letter for each report
@@ -76,10 +76,8 @@ if paused == 0 and n > 0 then ids, envelopes, got = claim(n, token, lease) end
 local fence = #ids > 0 and math.max(tonumber(facts[4] or 0) + 1, clock[1] * 1000000 + clock[2]) or 0
 if fence > 0 then redis.call('HSET', meta, 'fence', whole(fence)) end
 local answer = answer_with(words, told, fence, ids, envelopes, next_due)
-if #ids == 0 and string.find(words, '[ox]') and answer.more == 0 and redis.call('ZCARD', active) <= 1
-   and redis.call('ZCARD', waiting) == 0 then
-  tell({'drained', ''}, 0)
-end
+-- What it got and did not claim had expired.
+if #ids == 0 and answer.more == 0 and (got > 0 or string.find(words, '[ox]')) then tell_if_drained() end
 -- Whoever takes all that it asked for may have left some for others. Who found less must not: the token would spin.
 if got == n and (answer.more == 1 or (n > 0 and next_due >= 0 and next_due <= 5000)) then push_token() end
 local rule = table.concat({completed_count, completed_age, failed_count, failed_age}, ' ')

@@ -9,7 +9,7 @@
 --- @family session
 --- @arg max_crashes int
 --- @arg error    text: JSON of the error of a job that crashed too often
---- @use touch end_unsettled lease tries sentinels room wake events
+--- @use touch end_unsettled lease tries sentinels room wake drained
 --- @reply count  taken back or ended; 100: call again at once
 --- @reply hold   ms for which recovery still holds
 --- @reply crashed ids that crashed too often
@@ -44,26 +44,25 @@ local function started(lease_text)
   return not string.find(unstarted[holder], ' ' .. number .. ':' .. position .. ' ', 1, true)
 end
 
-local crashed, missing, back, details = {}, {}, {}, {}
+local crashed, missing, back, details, broken, stopped = {}, {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
-  local order
-  if found[i] then order = lease_parts(found[i]) end
+  local order = found[i] and lease_parts(found[i]) or order_of(0, 0)
   local failed_runs, crashes, recoveries = tries_of(tried[i])
   if redis.call('EXISTS', job .. id) == 0 then
     missing[#missing + 1] = id
   elseif flagged[i] then
-    end_unsettled(cancelled, 'cancelled', id, order or order_of(0, 0), 'reason', flagged[i], failed_runs)
+    stopped[#stopped + 1] = {id = id, order = order, text = flagged[i], attempt = failed_runs}
   else
     local crash = not found[i] or recoveries >= 5 or started(found[i])
     if crash and crashes + 1 >= max_crashes then
-      end_unsettled(failed, 'failed', id, order or order_of(0, 0), 'error', error, failed_runs)
+      broken[#broken + 1] = {id = id, order = order, text = error, attempt = failed_runs}
       crashed[#crashed + 1] = id
     else
       back[#back + 1], details[id] = id, crash and 'crashed' or nil
       if crash then redis.call('HDEL', expires, id) end
       set_tries(id, failed_runs, crashes + (crash and 1 or 0), recoveries + 1)
       -- An active job without a lease is nobody's; it joins the end.
-      redis.call('ZADD', waiting, order or order_of(0, take_sequence(1) + 1), id)
+      redis.call('ZADD', waiting, found[i] and order or order_of(0, take_sequence(1) + 1), id)
       if found[i] then redis.call('HSET', leases, id, string.sub(found[i], 1, -2) .. (crash and 'C' or 'R')) end
     end
   end
@@ -72,6 +71,9 @@ if #missing > 0 then
   forget(missing)
   unlink(missing)
 end
+end_unsettled(cancelled, 'cancelled', 'reason', stopped)
+end_unsettled(failed, 'failed', 'error', broken)
 happened('recovered', back, details)
+if #back == 0 then tell_if_drained() end
 wake_idle()
 return {count = #ids, hold = held, crashed = crashed}

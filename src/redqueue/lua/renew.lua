@@ -1,5 +1,5 @@
 --- Prolong leases of one session; also the sign of life of a session that holds none.
---- @key session  hash: seen, left
+--- @key session  hash: lease, seen, left
 --- @key sessions zset: session -> last seen ms
 --- @key active   zset: id -> lease deadline
 --- @key leases   hash: id -> lease
@@ -14,7 +14,7 @@
 local found = #ids > 0 and redis.call('HMGET', leases, unpack(ids)) or {}
 local flagged = redis.call('EXISTS', cancels) == 1 and #ids > 0 and redis.call('HMGET', cancels, unpack(ids)) or {}
 -- A late copy must not bring a session back that has left, nor its jobs.
-local left = redis.call('HGET', session, 'left')
+local left, asked = unpack(redis.call('HMGET', session, 'left', 'lease'))
 local words, mine, returning = {}, {}, {}
 for i, id in ipairs(ids) do
   local mark = not left and mark_if_held(id, found[i], session_id .. ':' .. numbers[i] .. ' ')
@@ -23,7 +23,7 @@ for i, id in ipairs(ids) do
   if mark and mark ~= '.' then returning[#returning + 1] = {id = id, mark = mark, lease = found[i]} end
 end
 pass_memory_check()
-local lease = touch()
+local lease = touch(not left and tonumber(asked or 0))
 for _, one in ipairs(returning) do
   redis.call('ZREM', waiting, one.id)
   redis.call('HSET', leases, one.id, string.sub(one.lease, 1, -2) .. '.')

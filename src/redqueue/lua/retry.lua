@@ -1,6 +1,7 @@
 --- Run a finished job again: back in line at the end of its priority.
 --- @key meta     hash: seq, paused
 --- @key states   hash: id -> its last checkpoint
+--- @key notes    hash: id -> since, why it waits
 --- @family job
 --- @family outcome
 --- @arg job_id   text
@@ -24,6 +25,8 @@ else
 end
 if facts[4] then redis.call('HSET', states, job_id, facts[4]) end
 set_tries(job_id, failed_runs, 0, 0)
+-- So that a worker knows: it isn't late, whenever it was added.
+redis.call('HSET', notes, job_id, whole(now) .. ' retried by hand')
 redis.call('ZADD', waiting, order_of(facts[1] or 0, take_sequence(1) + 1), job_id)
 happened('retrying', {job_id})
 wake_idle()

@@ -153,7 +153,7 @@ class AsyncQueue:
         return await self._runner.run(inspect.get_stats(self._keys))
 
     async def jobs(self, state: State, start: int = 0, count: int = 50, *, newest: bool = True) -> Sequence[JobStatus]:
-        """One page of the jobs in a state.
+        """One page of the jobs in a state. It ends after about 4 MiB of results: go on at ``start + len(page)``.
 
         Args:
             start: how many to skip.

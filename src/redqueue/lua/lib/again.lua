@@ -13,7 +13,7 @@ local function retry_runs(runs)
   local sequence, ids, details = take_sequence(#runs), {}, {}
   for i, run in ipairs(runs) do
     ids[i] = run.id
-    details[run.id] = run.attempt .. ' ' .. whole(run.ms) .. ' ' .. (#run.outcome > SMALL and '>' or run.outcome)
+    details[run.id] = run.attempt .. ' ' .. whole(run.ms) .. ' ' .. brief(run.outcome)
     local failed_runs, crashes, recoveries = tries_of(redis.call('HGET', tries, run.id))
     set_tries(run.id, failed_runs + 1, crashes, recoveries)
     redis.call('UNLINK', outcome .. run.id)  -- or it would end with a former job of this id
@@ -26,7 +26,19 @@ local function retry_runs(runs)
       if priority ~= 0 then redis.call('HSET', parked, run.id, 'p' .. priority) end
     end
   end
+  -- It waits for another try now, and for nothing that was noted before.
+  if redis.call('EXISTS', notes) == 1 then redis.call('HDEL', notes, unpack(ids)) end
   happened('retrying', ids, details)
+end
+
+-- Why a job waits; the same reason again holds since it held first.
+local function note_why(run)
+  local since, why = string.match(redis.call('HGET', notes, run.id) or '', '^(%d+) (.*)$')
+  if run.outcome ~= '' and why ~= run.outcome then
+    redis.call('HSET', notes, run.id, whole(now) .. ' ' .. run.outcome)
+  elseif since and run.outcome == '' then
+    redis.call('HDEL', notes, run.id)
+  end
 end
 
 -- Neither a snooze nor a release counts, and both keep their place: the one until it is due, the other at once.
@@ -37,18 +49,22 @@ local function snooze_runs(runs)
     details[run.id] = whole(run.ms) .. ' ' .. string.sub(run.outcome, 1, SMALL)
     redis.call('ZADD', delayed, now + run.ms, run.id)
     redis.call('HSET', parked, run.id, 'o' .. lease_parts(run.lease))
-    local since, why = string.match(redis.call('HGET', notes, run.id) or '', '^(%d+) (.*)$')
-    if run.outcome ~= '' and why ~= run.outcome then
-      redis.call('HSET', notes, run.id, whole(now) .. ' ' .. run.outcome)
-    elseif since and run.outcome == '' then
-      redis.call('HDEL', notes, run.id)
-    end
+    note_why(run)
   end
   happened('delayed', ids, details)
 end
 
+-- One that was started says why it was interrupted; another is as if it had not been claimed. Answers the former.
 local function release_runs(runs)
-  for _, run in ipairs(runs) do redis.call('ZADD', waiting, (lease_parts(run.lease)), run.id) end
+  local interrupted = {}
+  for _, run in ipairs(runs) do
+    redis.call('ZADD', waiting, (lease_parts(run.lease)), run.id)
+    if run.outcome ~= '' then
+      note_why(run)
+      interrupted[#interrupted + 1] = run
+    end
+  end
+  return interrupted
 end
 
 -- The run's own process died under it: a crash, and no other job's.

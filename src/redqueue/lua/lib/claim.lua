@@ -45,7 +45,7 @@ local function end_expired(runs)
   local ids = {}
   for i, run in ipairs(runs) do ids[i] = run.id end
   happened('expired', ids)
-  for _, run in ipairs(runs) do end_unsettled(failed, 'failed', run.id, run.order, 'error', EXPIRED, 0) end
+  end_unsettled(failed, 'failed', 'error', runs, failed_count)
   trim(failed, failed_count, failed_age)
 end
 
@@ -61,7 +61,7 @@ local function claim(count, token, lease_ms)
   for i, id in ipairs(ids) do
     local order = popped[2 * i]
     if envelopes[i] and over[id] then
-      expired[#expired + 1] = {id = id, order = order}
+      expired[#expired + 1] = {id = id, order = order, text = EXPIRED, attempt = 0}
     elseif envelopes[i] then
       claimed[#claimed + 1] = id
       bodies[#bodies + 1] = envelopes[i]

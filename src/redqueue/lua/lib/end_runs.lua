@@ -21,11 +21,10 @@ local function write_outcome(run, kind, text)
   if #text > SMALL then redis.call('HSET', meta, 'large_at', now) end
 end
 
--- What an event says of one end: '>' for what is too large for it.
+-- What an event says of one end.
 local function detail_of(run, kind, text)
-  local small = #text > SMALL and '>' or text
-  if kind == 'error' then return run.attempt .. ' ' .. small end
-  return small ~= '' and small or nil
+  if kind == 'error' then return run.attempt .. ' ' .. brief(text) end
+  return text ~= '' and brief(text) or nil
 end
 
 -- End runs of one kind: what retention would drop in this very call is not written, unless it is too large to be told.
@@ -41,6 +40,8 @@ local function finish(runs, list, total, kind, count)
       dropped[#dropped + 1] = job .. run.id
       logs[#logs + 1] = run.id
       if #run.text > SMALL and may_linger(#run.text) then
+        -- Only the text is waited for, and only its bytes were counted.
+        run.progress, run.state = nil, nil
         write_outcome(run, kind, run.text)
         redis.call('PEXPIRE', outcome .. run.id, LINGER)
       end

@@ -8,6 +8,11 @@ local ENTRIES, LARGE, LARGE_ENTRIES = 10000, 2048, 2000
 
 -- What is longer than this is not in the event: '>' says that it is looked up under the job's outcome.
 local SMALL = 1024
+-- A reason that is '>' itself gets a space behind it, or it would be looked up where nothing is kept.
+local function brief(text)
+  if text == '>' then return '> ' end
+  return #text > SMALL and '>' or text
+end
 
 local function newest_event()
   local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]

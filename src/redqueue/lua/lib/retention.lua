@@ -10,8 +10,7 @@
 --- @family log
 --- @use clock events
 -- A job with an age of its own is listed at OWN_AGE + finished: behind the others, where a count never reaches it.
-local OWN_AGE = 4398046511104
-local COUNTED = '(4398046511104'
+local OWN_AGE, COUNTED = 4398046511104, '(4398046511104'
 local TRIM = 1000
 -- What is too large for an event stays so long, in ms, and so many bytes in that time, for who waits for it.
 local LINGER, LINGER_BYTES = 60000, 67108864
@@ -59,6 +58,7 @@ local function let_go(ids)
     for _, kind in ipairs({'result', 'error', 'reason'}) do size = size + redis.call('HSTRLEN', outcome .. id, kind) end
     local left = size > SMALL and redis.call('HGET', outcome .. id, 'finished') + LINGER - now or 0
     if left > 0 and may_linger(size) then
+      redis.call('HDEL', outcome .. id, 'progress', 'state')
       redis.call('PEXPIRE', outcome .. id, left)
       redis.call('UNLINK', job .. id)
       unlink_logs({id})
@@ -84,12 +84,16 @@ local function trim(list, count, age)
   end
 end
 
+local function unlist(ids)
+  for _, list in ipairs({expiring, completed, failed, cancelled}) do redis.call('ZREM', list, unpack(ids)) end
+end
+
 -- Jobs whose own age is over.
 local function trim_expired()
   local gone = redis.call('ZRANGEBYSCORE', expiring, '-inf', now, 'LIMIT', 0, TRIM)
   if #gone == 0 then return end
-  for _, list in ipairs({expiring, completed, failed, cancelled}) do redis.call('ZREM', list, unpack(gone)) end
-  unlink(gone)
+  unlist(gone)
+  let_go(gone)
 end
 
 -- List one finished job. keep: '-' by the list's rule, else its own age in ms.

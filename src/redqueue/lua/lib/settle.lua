@@ -5,7 +5,7 @@
 --- @list settle_ids      text
 --- @list settle_numbers  the number of the claim: with the session, the token
 --- @list settle_verdicts '<verb> <delay ms> <keep> <attempt>'; verb c f r s l k, keep '-' | '0' | own age in ms
---- @list settle_outcomes result or error as JSON; of a snooze the reason
+--- @list settle_outcomes result or error as JSON; of a snooze the reason; of a release why a started run ended
 --- @use lease tries end_runs again due
 local settled = {c = {}, f = {}, x = {}, r = {}, s = {}, l = {}, k = {}}
 local held, returning = {}, {}
@@ -60,9 +60,9 @@ local function settle()
   local before = #settled.r + #settled.s > 0 and first_due()
   retry_runs(settled.r)
   snooze_runs(settled.s)
-  release_runs(settled.l)
+  local interrupted = release_runs(settled.l)
   crash_runs(settled.k)
-  note_started({settled.r, settled.s, settled.k})
+  note_started({settled.r, settled.s, settled.k, interrupted})
   if before then wake_if_earlier(before) end
   return letters
 end
