@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+TEST_PROCESSES ?= 3
 
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -22,8 +23,8 @@ help: ## this list
 demo: $(READY) ## 2,000 messages by a worker that is killed midway, on an embedded server
 	$(RUN) examples/demo/run.py $(ARGS)
 
-test: $(READY) ## the test suite; ARGS go to pytest, as in make test ARGS='-k lease -x'
-	$(RUN) -m pytest $(ARGS)
+test: $(READY) ## the test suite; ARGS go to pytest, as in make test ARGS='-k lease -x -n 0'
+	$(RUN) -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 check: check-style check-types check-lua check-gen check-architecture ## all that CI runs beside the tests; -k goes on after a failure
 
