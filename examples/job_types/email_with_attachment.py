@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 try:
     from aiosmtpd.controller import Controller
 except ImportError:
@@ -27,7 +25,7 @@ except ImportError:
 from redqueue import Exponential, Queue, ServiceRegistry, Worker, embedded
 from redqueue.processors.email import EmailProcessor, SmtpSender
 from redqueue.processors.storage import Storage
-from redqueue.shapes import Attachment, EmailJobData, EmailResult
+from redqueue.shapes import Attachment, EmailJobData
 
 TEMPLATES = Path(__file__).parent / "templates"
 BILL = "bills/2026-06.csv"
@@ -98,7 +96,7 @@ def main(url: str, files: Path) -> int:
         registry = ServiceRegistry()
         register(registry, sender_to(server), storage)
         with Queue("email", url) as queue, Worker(["email"], url, registry=registry).in_thread():
-            result = msgspec.convert(queue.add(data).result(30), EmailResult)
+            result = queue.add(data).result(30)
         print(f"sent to {result.successful} of {result.total} recipients")
         for one in result.results:
             print(f"  {one.to:<22}{one.status}{f': {one.error}' if one.error else ''}")

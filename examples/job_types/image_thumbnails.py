@@ -11,7 +11,6 @@ import tempfile
 from io import BytesIO
 from pathlib import Path
 
-import msgspec
 from PIL import Image
 
 from redqueue import Job, JobFailed, Queue, ServiceRegistry, Worker, embedded
@@ -53,7 +52,7 @@ def upload(storage: Storage, account: str, name: str, content: bytes) -> FilePro
 def show(storage: Storage, name: str, job: Job[FileResult]) -> Image.Image | None:
     """Print what became of an upload; the thumbnail, if there is one."""
     try:
-        result = msgspec.convert(job.result(60), FileResult)
+        result = job.result(60)
     except JobFailed as error:
         print(f"  {name:<14}failed: {error.message}")
         return None

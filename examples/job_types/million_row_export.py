@@ -20,8 +20,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from redqueue import Job, Queue, ServiceRegistry, Worker, embedded
 from redqueue.processors.data_export import DataExportProcessor, TableSource
 from redqueue.processors.storage import Storage
@@ -86,7 +84,7 @@ def follow(queue: Queue, job: Job[ExportResult]) -> ExportResult:
         if done >= shown + 0.1 or shown < done == 1:
             shown = done
             print(f"  {shown:4.0%}  {event.facts['message']}")
-    return msgspec.convert(job.result(30), ExportResult)
+    return job.result(30)
 
 
 def main(url: str, folder: Path, rows: int) -> int:

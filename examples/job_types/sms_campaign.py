@@ -44,7 +44,7 @@ def follow(queue: Queue, job: Job[SmsResult]) -> SmsResult:
         if done >= shown + 0.1 or shown < done == 1:
             shown = done
             print(f"  {shown:4.0%}  {event.facts['message']}")
-    return msgspec.convert(job.result(30), SmsResult)
+    return job.result(30)
 
 
 def main(url: str, outbox: Path, count: int, rate: float) -> int:

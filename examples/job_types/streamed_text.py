@@ -168,7 +168,7 @@ def follow(queue: Queue, job: Job[WrittenText]) -> WrittenText:
             reader.restart("the worker died; another one goes on")
         elif event.kind in ("completed", "failed", "cancelled"):
             break
-    result = msgspec.convert(job.result(30), WrittenText)
+    result = job.result(30)
     reader.read(0, len(result.text), result.text)
     return result
 
