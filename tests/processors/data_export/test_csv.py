@@ -76,6 +76,14 @@ def test_numbers_stay_numbers() -> None:
     assert data.splitlines()[1] == b"-1,-2.5,-3.10,1208925819614629174706176"
 
 
+def test_numbers_have_no_exponent_unless_they_are_endless() -> None:
+    numbers = ["0E-8", "-0E-9", "0E+3", "1E-8", "12E+5", "1E+300", "0E-1000"]
+    rows = [[Decimal(number)] for number in numbers]
+    assert written(CsvWriter(), ["x"], rows).split()[1:] == [
+        *(b"0.00000000", b"-0.000000000", b"0", b"0.00000001", b"1200000", b"1E+300", b"0")
+    ]
+
+
 def test_other_values() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     rows = [(None, True, moment, date(2026, 1, 2), float("nan"), Decimal("Infinity"), {"a": [1]}, b"=1")]

@@ -67,6 +67,19 @@ def test_what_excel_has_no_number_for_is_text() -> None:
     assert values(sheet)[1] == ("1800-01-02", "03:04:00+00:00", str(2**60), "1234567890.123456789", 1.1)
 
 
+def test_zero_is_a_number_and_no_text_has_an_exponent() -> None:
+    row = (Decimal("0E-8"), Decimal("0E-20"), Decimal("1E-20"))
+    (sheet,) = sheets(written(ExcelWriter(), list("abc"), [row]))
+    assert values(sheet)[1] == (0, 0, "0.00000000000000000001")
+
+
+def test_times_at_the_ends_of_the_calendar_are_text() -> None:
+    east, west = timezone(timedelta(hours=2)), timezone(timedelta(hours=-2))
+    row = (datetime.min.replace(tzinfo=east), datetime.max.replace(tzinfo=west))
+    (sheet,) = sheets(written(ExcelWriter(), list("ab"), [row]))
+    assert values(sheet)[1] == tuple(value.isoformat() for value in row)
+
+
 def test_long_text_is_cut_as_excel_counts_it() -> None:
     (sheet,) = sheets(written(ExcelWriter(), ["x", "y"], [("a" * 40_000, "\U0001f600" * 20_000)]))
     assert values(sheet)[1] == ("a" * 32_767, "\U0001f600" * 16_383)

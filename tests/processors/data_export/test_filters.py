@@ -53,6 +53,10 @@ COLUMNS: Final[dict[str, sa.ColumnElement[Any]]] = {
         ({"born": "2000-13-01"}, "a date as in 2026-01-31"),
         ({"created_at": "yesterday"}, "a time as in 2026-01-31T12:00:00Z"),
         ({"created_at": "0001-01-01T00:00:00+14:00"}, "a time as in"),
+        ({"created_at": {"to": "20260131"}}, "a time as in 2026-01-31T12:00:00Z, or a date"),
+        ({"created_at": {"to": "2026-W05-6"}}, "a time as in"),
+        ({"created_at": {"to": "2026-W05"}}, "a time as in"),
+        ({"born": {"to": "20260131"}}, "a date as in"),
         ({"created_at": {"to": "9999-12-31"}}, "a day before"),
     ],
 )

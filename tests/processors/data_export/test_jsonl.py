@@ -41,6 +41,10 @@ def test_an_object_a_row() -> None:
     [
         (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00Z"),
         (Decimal("1.10"), "1.10"),
+        (Decimal("0E-8"), "0.00000000"),
+        (Decimal("NaN"), None),
+        (Decimal("-Infinity"), None),
+        ([Decimal("sNaN"), {"a": (Decimal("1E+2"), Decimal("1.5"))}], [None, {"a": ["100", "1.5"]}]),
         (float("nan"), None),
         ({"a": [1, float("inf"), {"b": b"ab"}]}, {"a": [1, None, {"b": "YWI="}]}),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),

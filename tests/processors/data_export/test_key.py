@@ -18,6 +18,13 @@ def test_a_plain_key_can_be_read() -> None:
     assert key(job_id=".a:b~") == "exports/sub_1/leads/~2Ea~3Ab~7E.xlsx"
 
 
+def test_another_queue_is_a_folder_that_no_file_has_the_name_of() -> None:
+    data = DataExportJobData(sub_account_id="s", export_type="leads", format="csv")
+    assert export_key(data, "j", "data-export") == "exports/s/leads/j.csv"
+    assert export_key(data, "j", "bulk") == "exports/s/leads/bulk/j.csv"
+    assert export_key(data, "j", "j.csv") == "exports/s/leads/j~2Ecsv/j.csv"
+
+
 @pytest.mark.parametrize(
     "text",
     ["..", ".", "a/b", "../../etc", "\\\\host", "C:", ".redqueue-x", "a\0b", "\u202e", "\ud83d", "é" * 128, "🎉" * 128],

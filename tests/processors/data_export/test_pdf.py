@@ -56,6 +56,11 @@ def test_fractions_are_summed_exactly_and_whole_numbers_are_ids() -> None:
     assert lines(page)[-3:] == ["0.3", "3.30", "3 rows"]
 
 
+def test_numbers_and_sums_have_no_exponent() -> None:
+    (page,) = pages(["a", "b"], [(Decimal("0E-8"), "x"), (Decimal("1E-8"), "y")])
+    assert "0.00000001" in page.extract_text() and "E-" not in page.extract_text()
+
+
 def test_totals_are_of_the_columns_that_are_named() -> None:
     (page,) = pages(["n", "m", "t"], [(7, 1.5, "a"), (8, 2.5, "b")], totals=("n", "t"))
     assert lines(page)[-2:] == ["15", "2 rows"]

@@ -6,6 +6,7 @@ import csv
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from io import BytesIO, StringIO
@@ -239,8 +240,8 @@ def test_the_user_is_told_in_the_application(exports: Exports, storage: Storage)
     told = Told()
     processor = DataExportProcessor({"leads": Rows(ROWS)}, storage, notifier=told)
     result = exports.result(processor, {"userId": "user_7"}, job_id="job-1")
-    ((kind, recipients, message, key),) = told.sent
-    assert (kind, recipients, key) == ("in_app", ("user_7",), "data-export:job-1:ready:0")
+    ((kind, recipients, message, _),) = told.sent
+    assert (kind, recipients) == ("in_app", ("user_7",))
     assert message == f"Your export of leads is ready: 3 rows. {result.link}"
     (context,) = told.contexts
     assert context["key"] == result.key and context["user_id"] == "user_7" and context["event"] == "export-ready"
@@ -289,8 +290,25 @@ def test_a_notice_that_fails_repeats_neither_the_export_nor_the_notices_before(
     )
     assert (status.status, status.attempts) == ("completed", 2)
     assert len(source.asked) == 1
-    assert told.tries == ["data-export:j:ready:0", "data-export:j:ready:1", "data-export:j:ready:1"]
+    assert [key.rpartition(":")[2] for key in told.tries] == ["0", "1", "1"] and len(set(told.tries)) == 2
     assert [kind for kind, *_ in told.sent] == ["email", "in_app"]
+
+
+def test_the_keys_of_notices_are_the_jobs_own_though_its_id_is_used_again(storage: Storage) -> None:
+    told, added = Told(), datetime(2026, 1, 1, tzinfo=UTC)
+    processor = DataExportProcessor({"leads": Rows(ROWS)}, storage, notifier=told)
+    data = DataExportJobData(sub_account_id="s", export_type="leads", format="csv", user_id="u")
+    for created_at in (added, added, added + timedelta(milliseconds=1)):
+        processor.process(data, job_context(queue="q" * 64, job_id="j" * 128, created_at=created_at))
+    first, again, other = told.tries
+    assert first == again != other and len(first) <= 200
+
+
+def test_jobs_of_one_id_in_two_queues_have_a_file_each(exports: Exports, storage: Storage) -> None:
+    processor = DataExportProcessor({"leads": Rows(ROWS)}, storage)
+    data = DataExportJobData(sub_account_id="s", export_type="leads", format="csv")
+    keys = [processor.process(data, job_context(queue=queue)).key for queue in ("data-export", "bulk", "slow")]
+    assert keys[1] == "exports/s/leads/bulk/job-1.csv" and exports.files() == sorted(keys) and len(set(keys)) == 3
 
 
 @pytest.mark.parametrize(

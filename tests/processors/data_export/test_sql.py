@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
-from typing import Any
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.pool import StaticPool
 
 from redqueue.errors import ConfigurationError, Discard, InvalidOption
@@ -76,6 +79,13 @@ def ids(source: TableSource, filters: Filters, asker: Asker = ASKER) -> list[Any
     found = [row[0] for row in source.rows(["id"], filters, asker)]
     assert source.count(filters, asker) == len(found)
     return found
+
+
+ASKED: Final[tuple[Callable[[TableSource, Filters], object], ...]] = (
+    lambda source, filters: source.count(filters, ASKER),
+    lambda source, filters: list(source.rows(["id"], filters, ASKER)),
+)
+CANARY: Final = {"name": "canary"}
 
 
 # -- rows
@@ -144,6 +154,37 @@ def test_whose_rows_are_has_to_be_said(database: str) -> None:
         TableSource(database, "leads", ["id"])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
+@pytest.mark.parametrize("kind", [sa.String(collation="NOCASE"), sa.CHAR(8, collation="NOCASE")])
+def test_a_collation_makes_nobody_the_same_as_another(tmp_path: Path, kind: sa.String) -> None:
+    url = f"sqlite:///{tmp_path}/app.db"
+    engine, metadata = sa.create_engine(url), sa.MetaData()
+    table = sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("owner", kind))
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(table.insert(), [{"id": 1, "owner": "a"}, {"id": 2, "owner": "A"}])
+        connection.execute(sa.text("CREATE VIEW v AS SELECT id, lower(owner) || '' COLLATE NOCASE AS owner FROM t"))
+    engine.dispose()
+    for name, asker, expected in (("t", "a", [(1, "a")]), ("t", "A", [(2, "A")]), ("v", "A", [])):
+        for columns in (["id"], ["id", "owner"]):
+            source = TableSource(url, name, ["id", "owner"], sub_account="owner")
+            found = [tuple(row) for row in source.rows(columns, {}, Asker(asker))]
+            assert found == [row[: len(columns)] for row in expected]
+
+
+def test_a_sub_account_that_is_filled_up_with_blanks_is_itself(database: str) -> None:
+    engine, metadata = sa.create_engine(database), sa.MetaData()
+    table = sa.Table("filled", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("owner", sa.CHAR(8)))
+    metadata.create_all(engine)
+    try:
+        with engine.begin() as connection:
+            connection.execute(table.insert(), [{"id": 1, "owner": "sub_1"}, {"id": 2, "owner": "sub_2"}])
+        for there in (table, "filled"):
+            assert ids(TableSource(database, there, ["id"], sub_account="owner"), {}) == [1]
+    finally:
+        metadata.drop_all(engine)
+        engine.dispose()
+
+
 def test_the_id_is_compared_in_the_columns_type(database: str, leads: sa.Table) -> None:
     source = TableSource(database, "leads", ["id"], sub_account="id")
     assert ids(source, {}, Asker("6")) == [6]
@@ -165,6 +206,8 @@ def test_the_id_is_compared_in_the_columns_type(database: str, leads: sa.Table) 
         ({"id": "2"}, [2]),
         ({"name": None}, [3]),
         ({"name": {"not": None}}, [1, 2, 4, 5]),
+        ({"name": {"not": "Lead 1"}}, [2, 3, 4, 5]),
+        ({"name": {"not_in": ["Lead 1", "Lead 2"]}}, [3, 4, 5]),
         ({"name": {"null": True}}, [3]),
         ({"name": {"null": False}}, [1, 2, 4, 5]),
         ({"score": {"min": 1, "max": 2}}, [2, 3, 4]),
@@ -222,6 +265,61 @@ def test_types_of_other_columns(database: str) -> None:
     finally:
         metadata.drop_all(engine)
         engine.dispose()
+
+
+class Color(Enum):
+    RED = "r"
+    GREEN = "g"
+
+
+def test_a_choice_is_filtered_by_as_the_database_has_it(database: str) -> None:
+    engine, metadata = sa.create_engine(database), sa.MetaData()
+    by_value = sa.Enum(Color, name="by_value", values_callable=lambda members: [one.value for one in members])
+    columns: list[sa.Column[Any]] = [sa.Column("named", sa.Enum(Color, name="by_name")), sa.Column("valued", by_value)]
+    table = sa.Table("choices", metadata, sa.Column("id", sa.Integer, primary_key=True), *columns)
+    metadata.create_all(engine)
+    try:
+        with engine.begin() as connection:
+            rows = [{"id": id, "named": one, "valued": one} for id, one in enumerate(Color)]
+            connection.execute(table.insert(), rows)
+        source = TableSource(database, table, ["id", "named", "valued"], sub_account=None)
+        assert ids(source, {"valued": "g"}) == ids(source, {"named": ["GREEN"]}) == [1]
+        with pytest.raises(Discard, match="one of r, g"):
+            ids(source, {"valued": "GREEN"})
+    finally:
+        metadata.drop_all(engine)
+        engine.dispose()
+
+
+def test_a_value_beyond_its_columns_type_will_never_do(database: str, leads: sa.Table) -> None:
+    for source in (
+        TableSource(database, leads, ["id"], sub_account=None),
+        TableSource(lambda: sa.create_engine(database, poolclass=sa.NullPool), leads, ["id"], sub_account=None),
+    ):
+        filters = {"id": 4 * 10**12 + 1}
+        if database.startswith("sqlite"):
+            assert ids(source, filters) == []
+            continue
+        for ask in ASKED:
+            with pytest.raises(Discard, match=r"refused a value \(NumericValueOutOfRange\)") as refused:
+                ask(source, filters)
+            assert "4000000000001" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_a_value_that_cannot_be_bound_will_never_do() -> None:
+    class Choosy(sa.String):
+        cache_ok = True
+
+        def bind_processor(self, dialect: Any) -> Any:
+            def refuse(value: Any) -> Any:
+                raise LookupError(f"{value!r} is none of mine")
+
+            return refuse
+
+    table = sa.Table("gone", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("name", Choosy))
+    with pytest.raises(Discard, match=r"\(LookupError\)") as refused:
+        list(TableSource("sqlite://", table, ["id", "name"], sub_account=None).rows(["id"], CANARY, ASKER))
+    assert "canary" not in "".join(traceback.format_exception(refused.value))
 
 
 # -- connections
@@ -302,7 +400,24 @@ def test_no_password_and_no_value_is_shown(tmp_path: Any) -> None:
 
 def test_the_text_of_a_databases_error_has_no_values(database: str, leads: sa.Table) -> None:
     gone = sa.Table("gone", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("name", sa.String))
-    source = TableSource(database, gone, ["id", "name"], sub_account=None)
-    with pytest.raises(DBAPIError) as raised:
-        list(source.rows(["id"], {"name": "canary"}, ASKER))
-    assert "canary" not in str(raised.value)
+    for engine in (database, lambda: sa.create_engine(database, poolclass=sa.NullPool)):
+        source = TableSource(engine, gone, ["id", "name"], sub_account=None)
+        for ask in ASKED:
+            with pytest.raises(DBAPIError, match="gone") as raised:
+                ask(source, CANARY)
+            assert "canary" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_what_a_driver_quotes_of_the_statement_is_left_out(database: str, leads: sa.Table) -> None:
+    def make() -> sa.Engine:
+        engine = sa.create_engine(database, poolclass=sa.NullPool)
+
+        def fail(*ignored: Any) -> None:
+            raise ProgrammingError("SELECT", CANARY, Exception(f"no operator\nLINE 1: = {CANARY['name']}"))
+
+        event.listen(engine, "before_cursor_execute", fail)
+        return engine
+
+    with pytest.raises(DBAPIError, match="no operator") as raised:
+        list(TableSource(make, leads, ["id", "name"], sub_account=None).rows(["id"], CANARY, ASKER))
+    assert "canary" not in "".join(traceback.format_exception(raised.value))

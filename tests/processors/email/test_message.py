@@ -27,6 +27,11 @@ def read(raw: bytes) -> EmailMessage:
     return message_from_bytes(raw.replace(b"\r\n..", b"\r\n."), policy=policy.default)
 
 
+def test_no_nul_is_sent() -> None:
+    raw = flatten(compose(SHOP, "Hi", "a\0b", "<p>\0c</p>", to=[ADA]))
+    assert b"\0" not in raw and b"ab" in raw and b"<p>c</p>" in raw
+
+
 def test_a_message_with_everything() -> None:
     file = File("Übersicht.csv", "text/csv", b"a,b\r\n.\r\n")
     bob = parse_address('"Bob, the 2nd" <bob@example.com>')

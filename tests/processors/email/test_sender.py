@@ -250,6 +250,16 @@ async def test_too_many_recipients_are_sent_to_in_the_next_transaction() -> None
         assert len(server.messages) == 2 and len([one for one in server.commands if one == "RSET"]) == 1
 
 
+async def test_552_after_others_were_accepted_means_too_many_too() -> None:
+    async with scripted(RCPT=["250 ok", "552 too many", "250 ok"]) as server:
+        sent = await sender_to(server).send(letter(), [f"{name}@example.com" for name in "abc"])
+        assert sorted(sent.accepted) == ["a@example.com", "b@example.com", "c@example.com"] and sent.refused == {}
+    async with scripted(RCPT=["250 ok", "552 mailbox full"]) as server:
+        sent = await sender_to(server).send(letter(), [f"{name}@example.com" for name in "abc"])
+        assert sent.accepted == ["a@example.com"] and len(server.messages) == 1
+        assert [(why.code, why.passing) for why in sent.refused.values()] == [(552, False)] * 2
+
+
 async def test_a_connection_that_breaks_between_transactions_loses_no_outcome() -> None:
     async with scripted(end=["250 ok", None]) as server:
         sent = await sender_to(server, most=2).send(letter(), [f"{name}@example.com" for name in "abcd"])

@@ -20,6 +20,23 @@ def test_html_is_escaped_and_text_is_not() -> None:
     assert (text, html) == ("Hello <b>Ada & Co</b>", "<p>Hello &lt;b&gt;Ada &amp; Co&lt;/b&gt;</p>")
 
 
+def test_what_a_template_includes_is_escaped_by_where_it_is_put(tmp_path: Path) -> None:
+    (tmp_path / "_macros.txt").write_text("{% macro hello(name) %}Hello {{ name }}{% endmacro %}")
+    (tmp_path / "_sign.txt").write_text(" by {{ name }}")
+    (tmp_path / "_sign.html").write_text(" from {{ name }}")
+    source = '{% import "_macros.txt" as m %}{{ m.hello(name) }}{% include "_sign.txt" %}{% include "_sign.html" %}'
+    (tmp_path / "a.html").write_text(source)
+    (tmp_path / "a.txt").write_text(source)
+    (tmp_path / "child.html").write_text('{% extends "_sign.txt" %}')
+    templates = Templates(tmp_path)
+    for _ in range(2):  # whichever is compiled first
+        assert templates.render("a", {"name": "<i>"}) == (
+            "Hello <i> by <i> from <i>",
+            "Hello &lt;i&gt; by &lt;i&gt; from &lt;i&gt;",
+        )
+    assert templates.render("child", {"name": "<i>"})[1] == " by &lt;i&gt;"
+
+
 def test_html_alone_is_given_a_text_and_text_alone_no_html() -> None:
     templates = Templates({"h": {"html": WELCOME["html"]}, "t": {"text": WELCOME["text"]}})
     assert templates.render("h", {"name": "A & B"}) == ("Hello A & B\n", "<p>Hello A &amp; B</p>")
@@ -70,6 +87,8 @@ def test_what_a_template_does_to_the_data_shows_none_of_it() -> None:
     templates = Templates({"a": {"text": "{{ x + 1 }}"}}, filters={"number": int})
     with pytest.raises(Discard, match=r"line 1: TypeError$"):
         templates.render("a", {"x": "secret"})
+    with pytest.raises(Discard, match=r"line 1: AttributeError$"):
+        Templates({"a": {"text": "{{ x|dictsort }}"}}).render("a", {"x": 5})
     numbers = Templates({"a": {"text": "{{ x|number }}"}}, filters={"number": int})
     assert numbers.render("a", {"x": "7"}) == ("7", None)
     with pytest.raises(Discard, match=r"line 1: ValueError$"):

@@ -74,6 +74,8 @@ async def test_the_id_is_where_the_template_says(http: HttpServer) -> None:
     http.answer = lambda request: Reply(202, {"messages": [{"id": 17}]})
     assert await send(http, message_id="messages.0.id") == "17"
     assert await send(http, message_id="messages.1.id") is None
+    http.answer = lambda request: Reply(200, b"[" * 60_000)
+    assert await send(http, message_id="messages.0.id") is None  # accepted, though the answer can't be read
     assert await send(http) is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -35,7 +36,8 @@ async def test_all_numbers_get_the_message_and_the_result_is_in_their_order() ->
         ("+4915123000002", "sent", "id-+4915123000002"),
     ]
     assert (result.total, result.successful, result.failed, result.duplicates, result.segments) == (3, 3, 0, 0, 1)
-    assert [message.idempotency_key for message in told.messages] == ["test:j:0", "test:j:1", "test:j:2"]
+    assert [message.idempotency_key.rpartition(":")[2] for message in told.messages] == ["0", "1", "2"]
+    assert len({message.idempotency_key for message in told.messages}) == 3
     assert told.messages[0].text == "Grüße €"
     assert (told.opened, told.closed) == (1, 1)
 
@@ -116,15 +118,54 @@ async def test_an_outage_is_raised_after_what_was_sent_is_checkpointed(error: Ex
 
     told, context = Told(send), job_context()
     assert await failing_run(told, context, type(error), concurrency=5) is error
+    keys = {message.to: message.idempotency_key for message in told.messages}
     assert context.checkpoints[-1]["sms"].split("\n") == ["sid", "sid", "sid", "", "sid"]
     assert told.closed == 1
     down = False
     told.messages.clear()
     result = await SmsProcessor(told, concurrency=5).process(
-        job_data(numbers(6)), job_context(restored=context.checkpoints[-1])
+        job_data(numbers(6)), job_context(restored=context.checkpoints[-1], created_at=context.created_at)
     )
     assert result.successful == 6
-    assert [message.idempotency_key for message in told.messages] == ["test:job-1:3", "test:job-1:5"]
+    assert told.sent_to == [numbers(6)[3], numbers(6)[5]]
+    assert told.messages[0].idempotency_key == keys[told.sent_to[0]]
+
+
+async def test_the_keys_of_a_job_are_its_own_though_its_id_is_used_again() -> None:
+    told, added = Told(), datetime(2026, 1, 1, tzinfo=UTC)
+    contexts = [
+        job_context(created_at=added),
+        job_context(created_at=added),
+        job_context(created_at=added + timedelta(milliseconds=1)),
+        job_context(queue="q" * 64, job_id="j" * 128, created_at=added),
+    ]
+    for context in contexts:
+        await SmsProcessor(told).process(job_data(numbers(1)), context)
+    first, again, *others = [message.idempotency_key for message in told.messages]
+    assert first == again and len({first, *others}) == 3
+    assert all(len(key) <= 200 and key.isascii() and key.isprintable() for key in (first, *others))
+
+
+@pytest.mark.parametrize(("region", "later"), [(None, "DE"), ("DE", None), ("DE", "US")])
+async def test_nobody_is_sent_to_twice_when_the_region_changes_between_runs(
+    region: str | None, later: str | None
+) -> None:
+    down = True
+
+    async def send(message: SmsMessage) -> str:
+        if message.to == numbers(2)[1] and down:
+            raise ProviderDown("503")
+        return "id"
+
+    data = job_data(["0151 23000000", numbers(1)[0], numbers(2)[1]])
+    told, context = Told(send), job_context()
+    with pytest.raises(ProviderDown):
+        await SmsProcessor(told, default_region=region, concurrency=1).process(data, context)
+    down = False
+    again = job_context(restored=context.checkpoints[-1])
+    result = await SmsProcessor(told, default_region=later).process(data, again)
+    assert told.sent_to == [numbers(1)[0], numbers(2)[1], numbers(2)[1]]
+    assert result.results[1].status == "sent"
 
 
 async def test_a_busy_provider_is_a_snooze_of_the_longest_pause_asked_for() -> None:
@@ -185,7 +226,7 @@ async def test_a_stopped_run_lets_sends_end_begins_none_and_checkpoints(monkeypa
     asyncio.get_running_loop().call_soon(go_on.set)
     with pytest.raises(asyncio.CancelledError):
         await run
-    assert context.checkpoints == [{"looked_at": None, "sms": "sid"}]
+    assert context.checkpoints == [{"looked_at": None, "sms": "sid", "region": None}]
     assert len(told.messages) == told.closed == 1
 
 

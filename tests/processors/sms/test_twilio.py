@@ -81,7 +81,14 @@ async def test_a_number_that_twilio_does_not_take_is_refused(http: HttpServer, c
 
 
 @pytest.mark.parametrize(
-    ("headers", "after"), [({"Retry-After": "7"}, 7), ({}, 5), ({"Retry-After": "soon"}, 5), ({"Retry-After": ""}, 5)]
+    ("headers", "after"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({}, 5),
+        ({"Retry-After": "soon"}, 5),
+        ({"Retry-After": ""}, 5),
+        ({"Retry-After": f"Wed, 21 Oct 2026 07:28:00 +{'9' * 24}"}, 5),
+    ],
 )
 async def test_429_is_busy_for_as_long_as_it_says(http: HttpServer, headers: dict[str, str], after: float) -> None:
     error = await refused(http, Reply(429, {"code": 20429, "message": "Too Many Requests"}, headers))

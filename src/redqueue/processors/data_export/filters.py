@@ -9,11 +9,11 @@ from typing import Any, Final, TypeAlias
 
 from redqueue.errors import Discard, MissingExtra
 from redqueue.processors.data_export.source import Filters, listed
-from redqueue.processors.data_export.values import bound_value, is_day
+from redqueue.processors.data_export.values import bound_value, is_day, is_text
 from redqueue.registry.names import quoted
 
 try:
-    from sqlalchemy import ColumnElement, Enum, String
+    from sqlalchemy import ColumnElement, String, or_
 except ImportError as error:
     raise MissingExtra("export", "exporting data") from error
 
@@ -67,7 +67,7 @@ def _is(column: ColumnElement[Any], value: object) -> Condition:
 
 
 def _is_not(column: ColumnElement[Any], value: object) -> Condition:
-    return column.is_not(None) if value is None else column != bound_value(column.type, value)
+    return column.is_not(None) if value is None else column.is_distinct_from(bound_value(column.type, value))
 
 
 def _in(column: ColumnElement[Any], values: object) -> Condition:
@@ -75,7 +75,7 @@ def _in(column: ColumnElement[Any], values: object) -> Condition:
 
 
 def _not_in(column: ColumnElement[Any], values: object) -> Condition:
-    return column.not_in(_listed(column, values))
+    return or_(column.not_in(_listed(column, values)), column.is_(None))
 
 
 def _null(column: ColumnElement[Any], value: object) -> Condition:
@@ -107,7 +107,7 @@ def _next_day(day: datetime) -> datetime:
 
 def _looks(method: Callable[..., Condition]) -> _Compare:
     def condition(column: ColumnElement[Any], value: object) -> Condition:
-        if not isinstance(column.type, String) or isinstance(column.type, Enum):
+        if not is_text(column.type):
             raise ValueError("a column of text, which this one isn't")
         if not isinstance(value, str) or not 1 <= len(value) <= MOST_TEXT:
             raise ValueError(f"text of 1 to {MOST_TEXT} characters")
@@ -132,7 +132,10 @@ OPERATORS: Final[Mapping[str, _Compare]] = {
     "starts_with": _looks(ColumnElement.istartswith),
     "ends_with": _looks(ColumnElement.iendswith),
 }
-"""A value alone is "is", a list alone is "in". The last three are for text, of either case, and take no wildcards."""
+"""A value alone is "is", a list alone is "in". Null is "not" any value, and "not_in" any list.
+
+The last three are for text, of either case, and take no wildcards.
+"""
 
 
 def _listed(column: ColumnElement[Any], values: object) -> list[Any]:

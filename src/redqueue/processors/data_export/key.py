@@ -13,13 +13,18 @@ _LONGEST: Final = 120
 """Of a part of the key as it is, in bytes; what is cut is longer, so it is no other's. File systems take 255."""
 
 
-def export_key(data: DataExportJobData, job_id: str) -> str:
+def export_key(data: DataExportJobData, job_id: str, queue: str = DataExportJobData.job_type) -> str:
     """``exports/<sub-account>/<export type>/<job>.<extension>``, the same for every run of the job.
+
+    Of a job in another queue than `data-export` it has the queue as a folder: ``.../<queue>/<job>.<extension>``.
 
     What isn't plain in the parts is encoded, and a long part ends in its hash: no two give the same key, and none
     leaves its folder.
     """
-    return f"exports/{part(data.sub_account_id)}/{part(data.export_type)}/{part(job_id)}.{EXTENSIONS[data.format]}"
+    folder = f"exports/{part(data.sub_account_id)}/{part(data.export_type)}"
+    if queue != data.job_type:
+        folder += "/" + part(queue).replace(".", "~2E")  # no folder may have a file's name
+    return f"{folder}/{part(job_id)}.{EXTENSIONS[data.format]}"
 
 
 def part(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -55,7 +56,7 @@ def tell(
     must not be lost by a notice, so in the last attempt, and when the notifier gives up by `Discard`, an error becomes
     a line of the job's log.
     """
-    key = f"{context.idempotency_key}:ready:{number}"
+    key = f"{_key_of(context)}:ready:{number}"
     try:
         asyncio.run(notifier.send(notice.kind, notice.recipients, message, facts, idempotency_key=key))
     except (Snooze, JobCancelled, LeaseLost):
@@ -66,3 +67,9 @@ def tell(
         context.log(f"the notice by {notice.kind} was not sent: {type(error).__name__}")
         return False
     return True
+
+
+def _key_of(context: JobContext) -> str:
+    # With the time of the add: an id may be used again for another export, and people want to know of that one, too.
+    job = f"{context.idempotency_key} {context.created_at.isoformat()}"
+    return hashlib.sha256(job.encode()).hexdigest()[:32]

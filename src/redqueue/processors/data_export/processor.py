@@ -48,7 +48,7 @@ class DataExportProcessor(BaseProcessor[DataExportJobData, ExportResult]):
         sources: by the name that jobs give as `export_type`.
         storage: where files go, and what makes the links.
         notifier: what tells people; None: jobs that ask for a notice fail.
-        key: of the file, from the data and the job's id.
+        key: of the file, from the data and the job's id, of which two queues may have the same; None: by `export_key`.
         writers: what makes the writer of a format, in place of the usual one, as in
             ``{"pdf": partial(PdfWriter, font="/usr/share/fonts/DejaVuSans.ttf")}``.
         message: what a notice says.
@@ -63,7 +63,7 @@ class DataExportProcessor(BaseProcessor[DataExportJobData, ExportResult]):
         storage: Storage,
         *,
         notifier: Notifies | None = None,
-        key: Callable[[DataExportJobData, str], str] = export_key,
+        key: Callable[[DataExportJobData, str], str] | None = None,
         writers: Mapping[Format, Callable[[], RowWriter]] = MappingProxyType({}),
         message: Wording = ready_message,
         most_rows: int | None = None,
@@ -140,6 +140,8 @@ class DataExportProcessor(BaseProcessor[DataExportJobData, ExportResult]):
 
     def _place(self, data: DataExportJobData, context: JobContext) -> str:
         try:
+            if self._key is None:
+                return check_key(export_key(data, context.job_id, context.queue))
             return check_key(self._key(data, context.job_id))
         except InvalidKey as error:
             raise Discard(str(error)) from None

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from redqueue.errors import ConfigurationError, Discard, InvalidOption, MissingExtra
 from redqueue.processors.data_export.filters import check_operators, conditions
 from redqueue.processors.data_export.source import AskedBy, ExportSource, Filters, chosen_columns
-from redqueue.processors.data_export.values import bound_value
+from redqueue.processors.data_export.values import bound_value, is_text
 
 try:
     import sqlalchemy
-    from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select, Table, create_engine, func, select
+    from sqlalchemy import (
+        CHAR,
+        ColumnElement,
+        Connection,
+        CursorResult,
+        Engine,
+        FromClause,
+        Select,
+        Table,
+        create_engine,
+        func,
+        select,
+    )
     from sqlalchemy.engine import URL, make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchTableError
+    from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchTableError, StatementError
     from sqlalchemy.pool import NullPool
+    from sqlalchemy.types import NullType
 except ImportError as error:
     raise MissingExtra("export", "exporting data") from error
 
@@ -78,10 +91,15 @@ class TableSource(ExportSource):
         columns = chosen_columns(self.columns, columns)
         with self._connected() as connection:
             table, order = self._read(connection)
-            statement = self._narrowed(select(*(table[name] for name in columns)), table, filters, asker)
+            owner = self._owner_as_text(table)
+            wanted = [table[name] for name in columns] + ([] if owner is None else [owner])
+            statement = self._narrowed(select(*wanted), table, filters, asker)
             statement = statement.order_by(*(table[name] for name in order))
-            with connection.execute(statement, execution_options={"yield_per": FETCHED}) as result:
-                yield from result
+            with _executed(connection, statement.execution_options(yield_per=FETCHED)) as result:
+                if owner is None:
+                    yield from result
+                else:
+                    yield from (row[:-1] for row in result if _is_same(owner, row[-1], asker.sub_account_id))
 
     def count(self, filters: Filters, asker: AskedBy) -> int | None:
         """By ``COUNT(*)``; None when it shall not count."""
@@ -90,7 +108,7 @@ class TableSource(ExportSource):
         with self._connected() as connection:
             table, _ = self._read(connection)
             counted = select(func.count()).select_from(next(iter(table.values())).table)
-            return int(connection.execute(self._narrowed(counted, table, filters, asker)).scalar_one())
+            return int(_executed(connection, self._narrowed(counted, table, filters, asker)).scalar_one())
 
     def __repr__(self) -> str:
         name = self._table.name if isinstance(self._table, Table) else self._table
@@ -99,13 +117,12 @@ class TableSource(ExportSource):
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         if not isinstance(self._engine, URL):
-            with self._engine().connect() as connection:
+            with _secretive(), self._engine().connect() as connection:
                 yield connection
             return
-        # hide_parameters: an error's text is kept with the job, and must not have the values of its filters.
         engine = create_engine(self._engine, poolclass=NullPool, hide_parameters=True)
         try:
-            with engine.connect() as connection:
+            with _secretive(), engine.connect() as connection:
                 yield connection
         finally:
             engine.dispose()
@@ -134,6 +151,11 @@ class TableSource(ExportSource):
         except ValueError as error:
             raise Discard(f"the sub-account's id is compared with a column that takes {error}") from None
 
+    def _owner_as_text(self, table: Columns) -> ColumnElement[Any] | None:
+        """The sub-account's column where it may be text: by its collation a database may take "a" for "A"."""
+        column = None if self._sub_account is None else table[self._sub_account]
+        return column if column is not None and (is_text(column.type) or isinstance(column.type, NullType)) else None
+
     def _check_there(self, names: Sequence[str] | Columns) -> None:
         needed = [*self.columns, *(self._order_by or ())]
         if self._sub_account is not None:
@@ -155,6 +177,49 @@ def _checked(columns: Sequence[str]) -> tuple[str, ...]:
     if isinstance(columns, str) or not columns or len(set(columns)) < len(columns):
         raise InvalidOption("columns", "columns is a list of at least one name, none of them twice")
     return tuple(columns)
+
+
+def _is_same(column: ColumnElement[Any], found: object, asked: str | None) -> bool:
+    if not isinstance(found, str) or asked is None:
+        return True  # no text, so the database compared it exactly
+    if isinstance(column.type, CHAR):  # filled up with blanks
+        return found.rstrip(" ") == asked.rstrip(" ")
+    return found == asked
+
+
+def _executed(connection: Connection, statement: Select[Any]) -> CursorResult[Any]:
+    """Its result.
+
+    Raises:
+        Discard: a value that a column can't be compared with, as one beyond its type: trying again changes nothing.
+    """
+    try:
+        return cast("CursorResult[Any]", connection.execute(statement))
+    except DataError as error:
+        kind = type(error.orig).__name__
+    except DBAPIError:
+        raise
+    except StatementError as error:  # while a value was bound
+        kind = type(error.orig).__name__
+    raise Discard(
+        f"the database refused a value ({kind}), which isn't shown here: one of the filters or the sub-account's id, "
+        "that its column's type can't hold, or one that a view makes"
+    )
+
+
+@contextmanager
+def _secretive() -> Iterator[None]:
+    """An error's text is kept with the job, and must not have the values of its filters."""
+    try:
+        yield
+    except StatementError as error:
+        if error.statement is None:  # not connected
+            raise
+        error.hide_parameters = True
+        # Of the driver's words the first line alone, as others may quote the statement, and without it as the cause.
+        said = str(error.args[0]).partition("\n")[0]
+        error.args = (f"({type(error.orig).__name__})" if isinstance(error, DataError) else said,)
+        raise error from None
 
 
 def _reflected(connection: Connection, name: str, schema: str | None) -> tuple[Columns, list[str]]:

@@ -20,6 +20,7 @@ except ImportError as error:
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+"""RFC 3339, 5.6. Python reads other forms too, 2026-W05 say, that don't tell whether a day or a week is meant."""
 
 
 def bound_value(kind: TypeEngine[Any], value: object) -> Any:
@@ -39,16 +40,22 @@ def is_day(value: object) -> bool:
     return isinstance(value, str) and _DAY.fullmatch(value) is not None
 
 
+def is_text(kind: TypeEngine[Any]) -> bool:
+    """Whether values of this type are compared by a collation."""
+    return isinstance(kind, String) and not isinstance(kind, Enum)
+
+
 def _truth(kind: Any, value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("true or false")
     return value
 
 
-def _choice(kind: Enum, value: object) -> Any:
+def _choice(kind: Enum, value: object) -> str:
+    """As the database has it, which SQLAlchemy takes for a member, too, whatever its values are made of."""
     if not isinstance(value, str) or value not in kind.enums:
         raise ValueError(f"one of {', '.join(kind.enums)}")
-    return value if kind.enum_class is None else kind.enum_class[value]
+    return value
 
 
 def _text(kind: Any, value: object) -> str:
@@ -79,7 +86,7 @@ def _number(kind: Any, value: object) -> Decimal | float:
 
 def _day(kind: Any, value: object) -> date:
     try:
-        return date.fromisoformat(_text(kind, value))
+        return date.fromisoformat(_dated(value))
     except ValueError:
         raise ValueError("a date as in 2026-01-31") from None
 
@@ -87,11 +94,17 @@ def _day(kind: Any, value: object) -> date:
 def _moment(kind: DateTime, value: object) -> datetime:
     """A naive time is one in UTC, and so is a column without a zone."""
     try:
-        found = datetime.fromisoformat(_text(kind, value))
+        found = datetime.fromisoformat(_dated(value))
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("a time as in 2026-01-31T12:00:00Z, or a date") from None
     return found if kind.timezone else found.replace(tzinfo=None)
+
+
+def _dated(value: object) -> str:
+    if not isinstance(value, str) or not _DAY.match(value):
+        raise ValueError
+    return value
 
 
 def _hour(kind: Any, value: object) -> time:

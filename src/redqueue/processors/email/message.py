@@ -197,5 +197,5 @@ def _attach(message: EmailMessage, file: File) -> None:
 
 
 def _sound(text: str) -> str:
-    """Without halves of surrogate pairs, which can't be sent."""
-    return text.encode("utf-8", "replace").decode()
+    """Without what can't be sent: halves of surrogate pairs, and NUL (RFC 5322, 4)."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -45,8 +45,8 @@ class SmtpSender:
         insecure_login: log in though `security` is "none": everybody on the way can read the password.
         ca_file: certificates in PEM that are trusted besides the system's.
         timeout: seconds for connecting, and for each answer.
-        data_timeout: seconds for the answer to the message itself. Ten minutes by RFC 5321, 4.5.3.2.6: who gives up
-            early sends the message twice.
+        data_timeout: seconds for sending the message itself and the answer to it, which may take ten minutes by RFC
+            5321, 4.5.3.2.6. Who gives up early sends the message twice, so give a slow line more for large files.
         most: recipients in one transaction; a server must take 100 (RFC 5321, 4.5.3.1.8).
         hello: what this machine calls itself; None: by the sender's domain.
     Raises:

@@ -25,6 +25,7 @@ QUIT_TIMEOUT: Final = 5.0
 """Seconds that a goodbye may take: by then the message is accepted and noted."""
 
 TOO_MANY_RECIPIENTS: Final = 452
+_STORAGE_EXCEEDED: Final = 552
 _READY_FOR_DATA: Final = 354
 _BEFORE_MAIL: Final = ("connecting", "EHLO", "STARTTLS")
 
@@ -98,7 +99,8 @@ class Session:
         Args:
             raw: as `flatten` makes it.
             note: awaited after each transaction, before the next one begins. A server that accepts some and has too
-                many of the others (452) is given those in another transaction (RFC 5321, 4.5.3.1.10).
+                many of the others (452, or 552 as RFC 821 had it) is given those in another transaction (RFC 5321,
+                4.5.3.1.10).
         Raises:
             MailRefused, MailUnavailable: of this transaction and those that were to follow nobody is known to have
                 the message; but a server that hung up after it may have taken it.
@@ -131,7 +133,8 @@ class Session:
                     if not self._smtp.is_connected:
                         raise  # 421: it says goodbye to all of them
                     said = f"{error.code} {_shown(error.message)}"
-                    refused[recipient] = Refusal(error.code, said, passing=not _is_final(error.code))
+                    code = TOO_MANY_RECIPIENTS if accepted and error.code == _STORAGE_EXCEEDED else error.code
+                    refused[recipient] = Refusal(code, said, passing=not _is_final(code))
                 else:
                     accepted.append(recipient)
         if accepted:

@@ -24,15 +24,26 @@ MOST_RENDERED: Final = 1 << 20
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _MISSING: Final = re.compile(r"('\w+') is undefined")
 _PARTS: Final = {"html": "html", "text": "txt"}
+_FAULTS: Final = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What data does to a template: the same in every run."""
 _SHOWN: Final = 20
 
 
 class Templates:
     """The messages that a worker can write, by name: ``welcome`` is `welcome.html`, `welcome.txt`, or both.
 
-    HTML is escaped, text is not; a variable that the data lacks fails the job instead of leaving a gap. Where there is
-    only HTML, the text part is made from it. Templates may extend and include each other; one whose name begins with
-    ``_`` can't be named by a job.
+    What data brings into HTML is escaped, into text it is not, whatever the files are named that a template includes,
+    imports or extends; a variable that the data lacks fails the job instead of leaving a gap. Where there is only HTML,
+    the text part is made from it. Templates may extend and include each other; one whose name begins with ``_`` can't
+    be named by a job.
 
     The sandbox keeps a template from reaching into Python, and `most` bounds what it writes. How long it runs is
     bounded by nothing: it runs in a thread, on data of at most 1 MiB, so keep loops within loops out of it.
@@ -54,15 +65,15 @@ class Templates:
         most: int = MOST_RENDERED,
     ) -> None:
         self._most = most
-        self._environment = ImmutableSandboxedEnvironment(
-            loader=_loader(source),
-            autoescape=lambda name: name is None or not name.endswith(".txt"),
-            undefined=jinja2.StrictUndefined,
-        )
-        self._environment.filters.update(filters or {})
+        self._loader = _loader(source)
+        # One each: a file may be a part of both, and is escaped by where it is put.
+        self._environments = {
+            "html": _environment(self._loader, filters or {}, autoescape=True),
+            "txt": _environment(self._loader, filters or {}, autoescape=False),
+        }
         if isinstance(source, Mapping):
-            for name in self._environment.list_templates():
-                _compiled(self._environment, name)
+            for name in self._loader.list_templates():
+                _compiled(self._environments[name.rpartition(".")[2]], name)
 
     def __repr__(self) -> str:
         return f"Templates({', '.join(self.names())})"
@@ -70,10 +81,10 @@ class Templates:
     def names(self) -> list[str]:
         """Those that a job can name, as far as the source can list them."""
         try:
-            files = self._environment.list_templates(extensions=["html", "txt"])
+            files = [file.rpartition(".") for file in self._loader.list_templates()]
         except TypeError:
             return []
-        return sorted({name for file in files if _NAME.fullmatch(name := file.rpartition(".")[0])})
+        return sorted({name for name, _, ending in files if ending in self._environments and _NAME.fullmatch(name)})
 
     def check(self, name: str) -> None:
         """Raise Discard when there is no such template, naming those that there are."""
@@ -99,7 +110,7 @@ class Templates:
     def _find(self, name: str, ending: str) -> jinja2.Template | None:
         file = f"{name}.{ending}"
         try:
-            return self._environment.get_template(file)
+            return self._environments[ending].get_template(file)
         except jinja2.TemplateSyntaxError as error:
             raise Discard(f"template {file}, line {error.lineno}: {error.message}") from None
         except jinja2.TemplateNotFound as error:
@@ -115,7 +126,7 @@ class Templates:
                 if size > self._most:
                     raise Discard(f"template {template.name} makes more than {self._most:,} characters of this data")
                 parts.append(part)
-        except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+        except _FAULTS as error:
             raise Discard(f"{_place(error, template)}: {_reason(error)}") from None
         return "".join(parts)
 
@@ -137,6 +148,14 @@ def _reason(error: Exception) -> str:
     if isinstance(error, jinja2.UndefinedError):
         return "something that it takes from the data isn't there"
     return type(error).__name__
+
+
+def _environment(
+    loader: jinja2.BaseLoader, filters: Mapping[str, Callable[..., Any]], *, autoescape: bool
+) -> jinja2.Environment:
+    environment = ImmutableSandboxedEnvironment(loader=loader, autoescape=autoescape, undefined=jinja2.StrictUndefined)
+    environment.filters.update(filters)
+    return environment
 
 
 def _loader(source: str | Path | Mapping[str, Mapping[str, str]] | jinja2.BaseLoader) -> jinja2.BaseLoader:

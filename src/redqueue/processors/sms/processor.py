@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -44,9 +45,11 @@ class SmsProcessor(BaseProcessor[SmsJobData, SmsResult]):
 
     Args:
         provider: an object with `open`, see `SmsProvider`.
-        rate: messages a second, of all jobs of a worker process together; None: as fast as the provider answers.
+        rate: messages a second, of all jobs on one event loop together: of a worker, or of a child process; None: as
+            fast as the provider answers.
         concurrency: messages under way at once in one job, 1 to 1,000; the longest chunk.
-        default_region: the country of numbers without a country code, as in "DE"; None: such numbers fail.
+        default_region: the country of numbers without a country code, as in "DE"; None: such numbers fail. The one at
+            a job's first checkpoint counts for all its runs.
     Raises:
         InvalidOption: one of them is out of its bounds.
     """
@@ -79,8 +82,8 @@ class SmsProcessor(BaseProcessor[SmsJobData, SmsResult]):
 
     async def process(self, data: SmsJobData, context: JobContext, /) -> SmsResult:
         """Send what no earlier run has sent."""
-        outcomes = Outcomes.restored(len(data.phone_numbers), context.restored)
-        contacts = await read_contacts(data.phone_numbers, self._region)
+        outcomes = Outcomes.restored(len(data.phone_numbers), context.restored, self._region)
+        contacts = await read_contacts(data.phone_numbers, outcomes.region)
         pending = [contact for contact in contacts if contact.is_sent_to and not outcomes.has(contact.place)]
         if pending:
             try:
@@ -118,15 +121,16 @@ class _Campaign:
         self._data = data
         self._context = context
         self._total = total
+        self._key = _key_of(context)
 
     def messages(self, contacts: Sequence[Contact]) -> dict[int, SmsMessage]:
         """By place. The key names the place, which is the same in every run."""
-        data, key = self._data, self._context.idempotency_key
+        data = self._data
         return {
             contact.place: SmsMessage(
                 to=contact.to,
                 text=data.message,
-                idempotency_key=f"{key}:{contact.place}",
+                idempotency_key=f"{self._key}:{contact.place}",
                 campaign_id=data.campaign_id,
                 sub_account_id=data.sub_account_id,
                 metadata=data.metadata,
@@ -142,6 +146,12 @@ class _Campaign:
         """Of all entries; bad and repeated ones are done from the start."""
         done = self._total - left
         self._context.progress(done / self._total, f"{done} of {self._total}")
+
+
+def _key_of(context: JobContext) -> str:
+    # With the time of the add: an id may be used again for another job, and its message must not be taken for this one.
+    job = f"{context.idempotency_key} {context.created_at.isoformat()}"
+    return hashlib.sha256(job.encode()).hexdigest()[:32]
 
 
 def _chunks(contacts: Sequence[Contact], size: int) -> Iterator[Sequence[Contact]]:

@@ -17,7 +17,8 @@ class SmsMessage:
     Attributes:
         to: the number in E.164, as in "+4915123456789".
         text: what to send; its repr shows neither this nor the metadata.
-        idempotency_key: the same in every run of the job; at most 200 characters, all printable ASCII.
+        idempotency_key: the same in every run of the job, and no other job's, even one of the same id; at most 200
+            characters, all printable ASCII.
         campaign_id, sub_account_id, metadata: as the job says.
     """
 

@@ -47,10 +47,10 @@ class Answer:
     body: bytes = field(repr=False)
 
     def read(self) -> Any:
-        """The body as JSON; None when it is none."""
+        """The body as JSON; None when it is none, or too deep to be read."""
         try:
             return msgspec.json.decode(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     @property
@@ -61,7 +61,7 @@ class Answer:
             return float(said[:9])
         try:
             return max((parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds(), 1.0)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return PAUSE
 
 

@@ -19,6 +19,9 @@ Cell: TypeAlias = bool | int | float | Decimal | str | datetime | date | time | 
 
 _PLAIN: Final[frozenset[type]] = frozenset({type(None), bool, int, datetime, date, time})
 _NUMBERS: Final = (bool, int, float)
+_LISTS: Final = frozenset({list, tuple, set, frozenset})
+_NO_DECIMAL: Final = _PLAIN | {str, float}
+_MOST_ZEROS: Final = 60
 
 
 def cell(value: object) -> Cell:
@@ -47,6 +50,17 @@ def writable(text: str) -> str:
     return text
 
 
+def digits(value: Decimal) -> str:
+    """The number as people write it: with an exponent only where it would begin or end with more than 60 zeros."""
+    text = str(value)
+    if "E" not in text:
+        return text
+    if not value:
+        exponent = value.as_tuple().exponent
+        return format(value, "f") if isinstance(exponent, int) and exponent >= -_MOST_ZEROS else "0"
+    return format(value, "f") if -_MOST_ZEROS <= value.adjusted() <= _MOST_ZEROS else text
+
+
 def moment(value: datetime) -> datetime:
     """Without a zone, for formats that have none: an aware one in UTC, a naive one as it is."""
     return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
@@ -55,7 +69,7 @@ def moment(value: datetime) -> datetime:
 def as_json(value: object) -> bytes:
     """One line of JSON, whatever is in it: what JSON can't carry is text, and what is not finite null."""
     try:
-        return msgspec.json.encode(value, enc_hook=_carried)
+        return msgspec.json.encode(_with_digits(value), enc_hook=_carried)
     except (OverflowError, RecursionError, TypeError, ValueError):
         return msgspec.json.encode(_carried_deep(value))
 
@@ -73,6 +87,20 @@ def _unusual(value: object) -> Cell:
     if isinstance(value, datetime):
         return datetime.fromisoformat(value.isoformat())
     return writable(str.__str__(str(value)))  # `str` alone may answer another subclass of itself
+
+
+def _with_digits(value: object) -> object:
+    """With each Decimal as text, or as null: msgspec writes "NaN" and "0E-8"."""
+    kind = type(value)
+    if kind is dict:
+        if _NO_DECIMAL.issuperset(map(type, value.values())):  # type: ignore[attr-defined]
+            return value
+        return {key: _with_digits(each) for key, each in value.items()}  # type: ignore[attr-defined]
+    if kind in _LISTS:
+        return [_with_digits(each) for each in value]  # type: ignore[attr-defined]
+    if isinstance(value, Decimal):
+        return digits(value) if value.is_finite() else None
+    return value
 
 
 def _carried(value: object) -> Any:
@@ -95,4 +123,4 @@ def _carried_deep(value: object, depth: int = 0) -> Any:
     if isinstance(value, list | tuple | AbstractSet):
         return [_carried_deep(each, depth + 1) for each in value]
     found = cell(value)
-    return found if not isinstance(found, Decimal) else str(found)
+    return found if not isinstance(found, Decimal) else digits(found)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
-from redqueue.processors.data_export.formats.cells import cell
+from redqueue.processors.data_export.formats.cells import cell, digits
 from redqueue.processors.data_export.formats.formulas import begins_formula
 from redqueue.processors.data_export.formats.writer import ByteSink
 
@@ -76,6 +76,19 @@ def neutral(text: str) -> str:
     return "'" + text if begins_formula(text) else text
 
 
+class _Number:
+    """What the csv module takes for a number, and writes as it is said."""
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def __str__(self) -> str:
+        return self._said
+
+    def __float__(self) -> float:
+        return float(self._said)
+
+
 def _unusual(value: Any) -> Any:
     plain = cell(value)
     return _WRITTEN[type(plain)](plain)
@@ -103,7 +116,7 @@ _WRITTEN: Final = _ByClass(
         bool: lambda value: "true" if value else "false",
         int: _itself,
         float: lambda value: value if math.isfinite(value) else "",
-        Decimal: lambda value: value if value.is_finite() else "",
+        Decimal: lambda value: _Number(digits(value)) if value.is_finite() else "",
         datetime: _iso,
         date: _iso,
         time: _iso,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from redqueue.errors import MissingExtra
-from redqueue.processors.data_export.formats.cells import Cell, cell, moment
+from redqueue.processors.data_export.formats.cells import Cell, cell, digits, moment
 from redqueue.processors.data_export.formats.formulas import begins_formula
 from redqueue.processors.data_export.formats.writer import ByteSink
 
@@ -113,10 +114,12 @@ class ExcelWriter:
         if isinstance(value, float) or _is_exact(value):
             self._sheet.write_number(self._next, place, float(value))
         else:
-            self._sheet.write_string(self._next, place, str(value))
+            self._sheet.write_string(self._next, place, digits(value) if isinstance(value, Decimal) else str(value))
 
     def _put_time(self, place: int, value: datetime | date | time) -> None:
-        known: Any = moment(value) if isinstance(value, datetime) else value
+        known: Any = value
+        with suppress(OverflowError):  # at the ends of the calendar there is no such time in UTC
+            known = moment(value) if isinstance(value, datetime) else value
         if _has_number(known):
             self._sheet.write_datetime(self._next, place, known, self._formats[type(known)])
         else:
@@ -145,12 +148,14 @@ def _fitting(text: str) -> str:
 
 def _has_number(value: datetime | date | time) -> bool:
     """Whether Excel has a number for it, and the right one."""
+    if isinstance(value, time | datetime) and value.tzinfo is not None:
+        return False
     if isinstance(value, time):
-        return value.tzinfo is None
+        return True
     return (value.date() if isinstance(value, datetime) else value) >= _FIRST_DAY
 
 
 def _is_exact(value: int | Decimal) -> bool:
     if isinstance(value, int):
         return -_EXACT < value < _EXACT
-    return len(value.as_tuple().digits) <= 15 and -15 <= value.adjusted() < 15
+    return not value or (len(value.as_tuple().digits) <= 15 and -15 <= value.adjusted() < 15)

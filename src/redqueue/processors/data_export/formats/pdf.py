@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from redqueue.errors import Discard, InvalidOption, MissingExtra
-from redqueue.processors.data_export.formats.cells import Cell, cell
+from redqueue.processors.data_export.formats.cells import Cell, cell, digits
 from redqueue.processors.data_export.formats.pdf_page import fair_widths, font_name, lines_of, text_of, width_in
 from redqueue.processors.data_export.formats.writer import ByteSink
 
@@ -192,7 +192,7 @@ class PdfWriter:
     def _sum(self, place: int) -> str:
         total = self._sums[place]
         wanted = total.has_fractions if self._totals is None else self._columns[place] in self._totals
-        return str(total.value) if wanted and total.all_numbers and self._rows else ""
+        return digits(total.value) if wanted and total.all_numbers and self._rows else ""
 
 
 class _Sum(NamedTuple):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
+from decimal import Decimal
 from hashlib import sha256
 from typing import Final, TypeAlias
 
 from redqueue.errors import ConfigurationError, Discard, MissingExtra
-from redqueue.processors.data_export.formats.cells import Cell
+from redqueue.processors.data_export.formats.cells import Cell, digits
 from redqueue.units import shown
 
 try:
@@ -65,7 +66,7 @@ def text_of(value: Cell) -> str:
         return value.isoformat(" ", "seconds")
     if isinstance(value, date | time):
         return value.isoformat()
-    return str(value)
+    return digits(value) if isinstance(value, Decimal) else str(value)
 
 
 def fair_widths(natural: Sequence[float], room: float) -> list[float]:
