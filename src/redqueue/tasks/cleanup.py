@@ -11,9 +11,9 @@ from msgspec import Meta
 
 from redqueue.context import INJECTED, JobContext
 from redqueue.errors import ConfigurationError, Discard, InvalidOption, MissingExtra
+from redqueue.processors.database import Database, checked, column_types, engine_of
 from redqueue.registry.names import quoted
 from redqueue.shapes import Result
-from redqueue.tasks.database import Database, checked, column_types, engine_of
 
 try:
     import sqlalchemy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias, cast
 
@@ -10,6 +10,7 @@ from redqueue.errors import ConfigurationError, Discard, InvalidOption, MissingE
 from redqueue.processors.data_export.filters import check_operators, conditions
 from redqueue.processors.data_export.source import AskedBy, ExportSource, Filters, chosen_columns
 from redqueue.processors.data_export.values import bound_value, is_text
+from redqueue.processors.database import Database, checked, engine_of
 
 try:
     import sqlalchemy
@@ -18,22 +19,17 @@ try:
         ColumnElement,
         Connection,
         CursorResult,
-        Engine,
         FromClause,
         Select,
         Table,
-        create_engine,
         func,
         select,
     )
-    from sqlalchemy.engine import URL, make_url
-    from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchTableError, StatementError
-    from sqlalchemy.pool import NullPool
+    from sqlalchemy.exc import DataError, DBAPIError, NoSuchTableError, StatementError
     from sqlalchemy.types import NullType
 except ImportError as error:
     raise MissingExtra("export", "exporting data") from error
 
-MakeEngine: TypeAlias = Callable[[], Engine]
 Columns: TypeAlias = Mapping[str, ColumnElement[Any]]
 
 FETCHED: Final = 2_000
@@ -63,7 +59,7 @@ class TableSource(ExportSource):
 
     def __init__(
         self,
-        engine: str | URL | MakeEngine,
+        engine: Database,
         table: str | Table,
         columns: Sequence[str],
         *,
@@ -72,7 +68,7 @@ class TableSource(ExportSource):
         order_by: Sequence[str] | None = None,
         counts: bool = True,
     ) -> None:
-        self._engine = _url_of(engine) if isinstance(engine, str | URL) else engine
+        self._database = checked(engine)
         self._table = table
         self.columns: Sequence[str] = _checked(columns)
         self._sub_account = sub_account
@@ -116,16 +112,8 @@ class TableSource(ExportSource):
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        if not isinstance(self._engine, URL):
-            with _secretive(), self._engine().connect() as connection:
-                yield connection
-            return
-        engine = create_engine(self._engine, poolclass=NullPool, hide_parameters=True)
-        try:
-            with _secretive(), engine.connect() as connection:
-                yield connection
-        finally:
-            engine.dispose()
+        with engine_of(self._database) as engine, engine.connect() as connection:
+            yield connection
 
     def _read(self, connection: Connection) -> tuple[Columns, Sequence[str]]:
         """The columns that are needed, and those to order by."""
@@ -164,15 +152,6 @@ class TableSource(ExportSource):
             raise InvalidOption("columns", f"{self!r}: the table has no column {', '.join(missing)}")
 
 
-def _url_of(engine: str | URL) -> URL:
-    try:
-        return make_url(engine)
-    except (ArgumentError, ValueError):
-        raise ConfigurationError(
-            "a database's URL can't be read: it is like postgresql+psycopg://user:password@host/database"
-        ) from None
-
-
 def _checked(columns: Sequence[str]) -> tuple[str, ...]:
     if isinstance(columns, str) or not columns or len(set(columns)) < len(columns):
         raise InvalidOption("columns", "columns is a list of at least one name, none of them twice")
@@ -205,21 +184,6 @@ def _executed(connection: Connection, statement: Select[Any]) -> CursorResult[An
         f"the database refused a value ({kind}), which isn't shown here: one of the filters or the sub-account's id, "
         "that its column's type can't hold, or one that a view makes"
     )
-
-
-@contextmanager
-def _secretive() -> Iterator[None]:
-    """An error's text is kept with the job, and must not have the values of its filters."""
-    try:
-        yield
-    except StatementError as error:
-        if error.statement is None:  # not connected
-            raise
-        error.hide_parameters = True
-        # Of the driver's words the first line alone, as others may quote the statement, and without it as the cause.
-        said = str(error.args[0]).partition("\n")[0]
-        error.args = (f"({type(error.orig).__name__})" if isinstance(error, DataError) else said,)
-        raise error from None
 
 
 def _reflected(connection: Connection, name: str, schema: str | None) -> tuple[Columns, list[str]]:

@@ -1,4 +1,4 @@
-"""A database of the application's: settings, and a connection for as long as a job needs it."""
+"""A database of the application's: settings, an engine for as long as a job needs it, errors that tell no values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ try:
     import sqlalchemy
     from sqlalchemy import Engine, create_engine
     from sqlalchemy.engine import URL, make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchTableError, StatementError
+    from sqlalchemy.exc import ArgumentError, DataError, NoSuchTableError, StatementError
     from sqlalchemy.pool import NullPool
     from sqlalchemy.types import TypeEngine
 except ImportError as error:
@@ -56,13 +56,16 @@ def engine_of(database: URL | Callable[[], Engine]) -> Iterator[Engine]:
 
 @contextmanager
 def _secretive() -> Iterator[None]:
-    """An error's text is kept with the job: of the driver's words the first line alone, as others may quote a row."""
+    """An error's text is kept with the job, and must not have the values that were looked for, nor quote a row."""
     try:
         yield
     except StatementError as error:
-        if error.statement is not None:
-            error.hide_parameters = True
-            error.args = (str(error.args[0]).partition("\n")[0],)
+        if error.statement is None:  # not connected
+            raise
+        error.hide_parameters = True
+        # Of the driver's words the first line alone, as others may quote the statement, and without it as the cause.
+        said = str(error.args[0]).partition("\n")[0]
+        error.args = (f"({type(error.orig).__name__})" if isinstance(error, DataError) else said,)
         raise error from None
 
 
