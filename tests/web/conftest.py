@@ -1,17 +1,23 @@
-"""The app, asked without a network, and workers in the test's own event loop, on a genuine server."""
+"""The app, asked without a network, with workers in the test's own event loop; and a page of it in Chromium."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from tests.web.browsing import GUARD, Browser, Site, Stage
 from tests.web.parts import Ask, Steps, anything
 
-from redqueue import AsyncJobQueueService, JobContext, ServiceRegistry, Worker
+from redqueue import AsyncJobQueueService, JobContext, JobQueueService, ServiceRegistry, Worker
 from redqueue.web import Authorize, JobsApp, jobs_app
 
 
@@ -91,3 +97,64 @@ def work(real_url: str, registry: ServiceRegistry) -> Callable[..., Awaitable[No
         await asyncio.wait_for(worker.serve(), 20)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chrome() -> Iterator[Chrome]:
+    """One browser for all tests; where CI is set, it must be there."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium and chromedriver are missing: apt-get install chromium chromium-driver")
+        pytest.skip("chromium and chromedriver are not installed")
+    options = ChromeOptions()
+    options.binary_location = program
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=800,600"):
+            options.add_argument(f"--{word}")
+        for word in ("disable-background-networking", "disable-component-update", "disable-sync", "no-first-run"):
+            options.add_argument(f"--{word}")
+        options.add_argument(f"--user-data-dir={profile}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        with Chrome(options, Service(driver)) as chrome:
+            chrome.set_script_timeout(GUARD)
+            yield chrome
+
+
+@pytest.fixture
+def site(real_url: str) -> Iterator[Site]:
+    with Site(real_url).open() as site:
+        yield site
+
+
+@pytest.fixture
+def browser(chrome: Chrome, site: Site) -> Iterator[Browser]:
+    browser = Browser(chrome)
+    assert browser.complaints is not None  # those of before are forgotten
+    browser.open(site.url)
+    yield browser
+    assert browser.complaints == []
+    assert browser.run("return window.hacked ?? null") is None
+    chrome.get("about:blank")
+
+
+@pytest.fixture
+def jobs(real_url: str) -> Iterator[JobQueueService]:
+    with JobQueueService(real_url) as service:
+        yield service
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    stage = Stage()
+    yield stage
+    stage.go_on.set()
+    stage.end.set()
+
+
+@pytest.fixture
+def working(real_url: str, stage: Stage) -> Callable[[], Any]:
+    def start() -> Any:
+        return Worker(["export", "broken"], real_url, registry=stage.registry, retries=0).in_thread()
+
+    return start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -46,6 +46,72 @@ async def test_an_idempotency_key_adds_once(client: httpx.AsyncClient, service: 
     for key in ("a b", "", "..", "x" * 129):
         assert (await client.post("/sms", json=1, headers={"Idempotency-Key": key})).status_code == 422
     assert await waiting(service) == 1
+
+
+async def own_jobs(request: Request, action: Action, job_type: str, status: JobStatus | None) -> bool:
+    """Of the account in the header; who names none may add what names none."""
+    account = request.headers.get("x-account")
+    if action == "status":
+        return status is not None and status.sub_account_id == account
+    data = await request.json()
+    return bool(data.get("subAccountId") == account)
+
+
+async def test_two_accounts_with_one_idempotency_key_get_a_job_each(ask: Ask, service: AsyncJobQueueService) -> None:
+    client = await ask(own_jobs, allow_add=["sms"])
+
+    async def add(account: str) -> httpx.Response:
+        return await client.post(
+            "/sms", json={"subAccountId": account}, headers={"x-account": account, "Idempotency-Key": "order-17"}
+        )
+
+    first, again, other = await add("acme"), await add("acme"), await add("other")
+    assert [answer.status_code for answer in (first, again, other)] == [202, 202, 202]
+    assert first.json() == again.json() != other.json()
+    assert await service.queue("sms").get_data(other.json()["jobId"]) == {"subAccountId": "other"}
+    assert await waiting(service) == 2
+
+
+async def test_a_key_whose_job_is_another_ones_adds_nothing_and_says_so(
+    ask: Ask, service: AsyncJobQueueService
+) -> None:
+    client = await ask(own_jobs, allow_add=["sms"])
+    mine = {"x-account": "acme", "Idempotency-Key": "order-17"}
+    job_id = (await client.post("/sms", json={"subAccountId": "acme"}, headers=mine)).json()["jobId"]
+    answer = await client.post("/sms", json={}, headers={"Idempotency-Key": job_id})
+    assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+    assert "draw a random one" in answer.json()["detail"]
+    assert await waiting(service) == 1
+
+
+@pytest.mark.parametrize(("name", "wire"), [("sub_account_id", "subAccountId"), ("user_id", "userId")])
+async def test_who_asks_is_said_in_one_spelling(ask: Ask, service: AsyncJobQueueService, name: str, wire: str) -> None:
+    client = await ask(own_jobs, allow_add=["sms"])
+    answer = await client.post("/sms", json={name: "victim"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, f"the body has {name}: write {wire}")
+    assert await waiting(service) == 0
+
+
+async def test_what_became_of_a_job_is_kept_for_who_asks_now_and_then(
+    client: httpx.AsyncClient, service: AsyncJobQueueService, work: Callable[..., Awaitable[None]]
+) -> None:
+    job_id = (await client.post("/sms", json=1)).json()["jobId"]
+    other = await service.add_job("sms", 2)
+    await work()
+    for n in range(10):
+        await service.add_job("sms", n)
+    await work()
+    assert (await client.get(f"/sms/{job_id}/status")).json()["status"] == "completed"
+    assert (await client.get(f"/sms/{other}/status")).status_code == 404
+
+
+async def test_the_services_options_say_how_long_it_is_kept(
+    service: AsyncJobQueueService, open_client: Any, work: Callable[..., Awaitable[None]]
+) -> None:
+    client = await open_client(jobs_app(service.with_options(keep_completed=0), authorize=anything, allow_add=["sms"]))
+    job_id = (await client.post("/sms", json=1)).json()["jobId"]
+    await work()
+    assert (await client.get(f"/sms/{job_id}/status")).status_code == 404
 
 
 async def test_nothing_is_added_that_is_not_listed(ask: Ask, service: AsyncJobQueueService) -> None:
@@ -134,10 +200,6 @@ async def test_a_body_is_read_up_to_its_limit(client: httpx.AsyncClient, service
 
 
 async def test_authorize_can_decide_by_what_is_added(ask: Ask, service: AsyncJobQueueService) -> None:
-    async def own_jobs(request: Request, action: Action, job_type: str, status: JobStatus | None) -> bool:
-        data = await request.json()
-        return bool(data["subAccountId"] == request.headers.get("x-account"))
-
     client = await ask(own_jobs, allow_add=["sms"])
     mine = {"x-account": "acme"}
     assert (await client.post("/sms", json={"subAccountId": "acme"}, headers=mine)).status_code == 202

@@ -163,3 +163,17 @@ def test_it_is_routed_in_djangos_asgi(real_url: str) -> None:
     """In a process of its own: Django is configured once."""
     ran = subprocess.run([sys.executable, "-c", DJANGO, real_url], capture_output=True, text=True, timeout=60)
     assert (ran.stdout.split(), ran.stderr) == (["django", "pending", "404"], "")
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["taken off", "left in"])
+@pytest.mark.parametrize("prefix", ["", "/sms"])
+async def test_a_job_type_can_have_the_mounts_name(service: AsyncJobQueueService, whole: bool, prefix: str) -> None:
+    jobs = jobs_app(service, authorize=anything, allow_add=["sms"], prefix=prefix)
+    transport = httpx.ASGITransport(jobs, root_path="/sms")
+    mount = "/sms" if whole else ""
+    async with httpx.AsyncClient(transport=transport, base_url="https://app.example") as client:
+        job_id = (await client.post(f"{mount}/sms", json=1)).json()["jobId"]
+        assert (await client.get(f"{mount}/sms/{job_id}/status")).json()["jobId"] == job_id
+        assert (await client.get(f"{mount}/sms/stats")).json()["waiting"] == 1
+        assert (await client.get(f"{mount}/job-status.js")).status_code == 200
+        assert (await client.get(f"{mount}/sms")).status_code == 405

@@ -121,6 +121,8 @@ async def test_a_job_that_goes_is_news(
         )
         answer = await polling
     assert (answer.status_code, answer.json()["status"]) == ((200, "cancelled") if how == "cancel" else (404, 404))
+    if how != "cancel":
+        assert answer.json()["detail"] == "finished and no longer kept"
 
 
 async def test_the_place_in_line_is_looked_at_in_between(
@@ -229,6 +231,24 @@ async def test_the_reading_ends_with_the_waiting(
     await until(ended)
     assert await readers() == 0
     assert (await client.get(f"/sms/{job_id}/status?wait=0.1")).status_code == 200
+
+
+@pytest.mark.usefixtures("no_second_look")
+async def test_the_reading_ends_with_the_service(
+    client: httpx.AsyncClient,
+    service: AsyncJobQueueService,
+    monkeypatch: pytest.MonkeyPatch,
+    readers: Callable[[], Awaitable[int]],
+) -> None:
+    monkeypatch.setattr(changes, "BLOCK_S", 3600.0)
+    job_id = await service.add_job("sms", 1)
+    polling = asyncio.create_task(client.get(f"/sms/{job_id}/status?wait=60"))
+    async with asyncio.timeout(GUARD):
+        await until(lambda: is_one(readers))
+        (reading,) = [task for task in asyncio.all_tasks() if task.get_name() == "redqueue web: read"]
+        await service.close()
+        await reading
+    polling.cancel()
 
 
 async def test_too_many_are_answered_at_once(

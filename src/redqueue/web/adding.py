@@ -1,8 +1,10 @@
-"""The body of a POST that adds a job: read within bounds, and only when no other site can have sent it."""
+"""A POST that adds a job: its body, read within bounds, only when no other site can have sent it; and the job's id."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -11,14 +13,22 @@ from starlette.requests import Request
 from redqueue.defaults import MAX_PAYLOAD
 from redqueue.web.problems import Problem
 
+KEPT: Final[Mapping[str, timedelta]] = {
+    "keep_completed": timedelta(minutes=10),
+    "keep_failed": timedelta(minutes=10),
+}
+"""Of jobs that are added over HTTP: long enough for whoever asks now and then what became of them."""
+
 _OUR_OWN: Final = ("same-origin", "none")
+_ACCOUNT: Final = "subAccountId"
+_RESPELLED: Final[Mapping[str, str]] = {"sub_account_id": _ACCOUNT, "user_id": "userId"}
 
 
 async def read_data(request: Request) -> tuple[Any, Request]:
     """The job's data, and the request as `authorize` gets it: with its body, to be read again.
 
     Raises:
-        Problem: 403, 400, 413 or 415.
+        Problem: 403, 400, 413, 415 or 422.
     """
     refuse_other_sites(request)
     _refuse_other_media(request)
@@ -27,7 +37,28 @@ async def read_data(request: Request) -> tuple[Any, Request]:
         data = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "the body is not JSON") from error
+    _refuse_respelled(data)
     return data, Request(request.scope, _again(body, request.receive))
+
+
+def id_of(key: str, data: object) -> str:
+    """The job's id for an Idempotency-Key: the key itself, or a hash of it and the account that the data names.
+
+    So two accounts that use one key get a job each.
+    """
+    account = data.get(_ACCOUNT) if isinstance(data, dict) else None
+    if not isinstance(account, str) or not account:
+        return key
+    return hashlib.blake2b(msgspec.json.encode([account, key]), digest_size=16).hexdigest()
+
+
+def _refuse_respelled(data: object) -> None:
+    """Who asks is said in one spelling, so that `authorize` looks at what the job will say."""
+    if not isinstance(data, dict):
+        return
+    for name, wire in _RESPELLED.items():
+        if name in data:
+            raise Problem(422, f"the body has {name}: write {wire}")
 
 
 def refuse_other_sites(request: Request) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from redqueue.client.aio.service import AsyncJobQueueService
+from redqueue.core.generic import job_options
 from redqueue.errors import ConfigurationError, InvalidName, MissingExtra
 
 try:
@@ -19,11 +20,11 @@ except ImportError as error:
     raise MissingExtra("web", "serving jobs over HTTP") from error
 
 from redqueue.options import check_job_id, check_queue_name
-from redqueue.web.adding import read_data
+from redqueue.web.adding import KEPT, id_of, read_data
 from redqueue.web.answers import cached_response, etag_of, json_response, known_to
 from redqueue.web.changes import Changes, Seen
 from redqueue.web.permission import Action, Authorize, Permission
-from redqueue.web.problems import Problem, missing, response_of
+from redqueue.web.problems import GONE, Problem, missing, response_of
 from redqueue.web.waiting import ClientLeft, wait_of, while_connected
 
 MOST_WAITING: Final = 10_000
@@ -126,26 +127,33 @@ class JobsApp:
             return response_of(error)
 
     def _find(self, scope: Scope) -> tuple[Route, dict[str, str]]:
-        path, method = self._path(scope), scope["method"]
-        found = [(route, names) for route in self.routes if (names := route.match(path)) is not None]
-        if not found:
-            raise Problem(404, "there is nothing here; a job's status is at /{type}/{job_id}/status")
-        for route, names in found:
-            if method == route.method or (method == "HEAD" and route.method == "GET"):
-                return route, names
-        allowed = ", ".join(sorted({"HEAD, GET" if route.method == "GET" else route.method for route, _ in found}))
-        raise Problem(405, f"the methods here are {allowed}", {"Allow": allowed})
+        method, other = scope["method"], set[str]()
+        for path in self._readings(scope):
+            for route in self.routes:
+                if (names := route.match(path)) is None:
+                    continue
+                if method == route.method or (method == "HEAD" and route.method == "GET"):
+                    return route, names
+                other.add("HEAD, GET" if route.method == "GET" else route.method)
+        if other:
+            allowed = ", ".join(sorted(other))
+            raise Problem(405, f"the methods here are {allowed}", {"Allow": allowed})
+        raise Problem(404, "there is nothing here; a job's status is at /{type}/{job_id}/status")
 
-    def _path(self, scope: Scope) -> str:
-        """The path below the mount. Frameworks leave the mount's own part in the path, or take it off."""
+    def _readings(self, scope: Scope) -> list[str]:
+        """What the path below the mount can be, the likeliest first.
+
+        Frameworks leave the mount's own part in the path, or take it off; then a job type may have the mount's name.
+        """
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
+        readings = [path]
         mounted = _is_below(root, path)
         if mounted:
-            path = path[len(root) :]
-        if _is_below(self.prefix, path) and not (mounted and root.endswith(self.prefix)):
-            path = path[len(self.prefix) :]
-        return path
+            readings.insert(0, path[len(root) :])
+        if _is_below(self.prefix, readings[0]) and not (mounted and root.endswith(self.prefix)):
+            readings.insert(0, readings[0][len(self.prefix) :])
+        return readings
 
     async def _script(self, request: Request) -> Response:
         return cached_response(request, self._js, self._js_etag, media_type="text/javascript")
@@ -170,6 +178,8 @@ class JobsApp:
         news = "if-none-match" in request.headers and not known_to(request, seen.etag)
         if wait and seen.moves and not news and self._waiting < MOST_WAITING:
             later = await self._wait(request, changes.next(job_type, job_id, seen.etag, wait))
+            if later.status is None:
+                raise Problem(404, GONE)  # the client has just been allowed to know of it
             seen = seen if later.etag == seen.etag else await self._allowed(request, later)
         return cached_response(request, seen.body, seen.etag, media_type="application/json")
 
@@ -200,13 +210,28 @@ class JobsApp:
             raise Problem(403, "jobs of this type are not added over HTTP")
         data, request = await read_data(request)
         await self._permission.check(request, "add", job_type)
-        job_id = request.headers.get("idempotency-key")
-        if job_id is not None:
-            self.status_url(job_type, job_id)  # refuses what can't be asked for
-        job_id = await self._service.add_job(job_type, data, job_id=job_id)
+        job_id = await self._store(request, job_type, data)
         where = _above(request, self.prefix) + self.status_url(job_type, job_id)
         wire = {"jobId": job_id, "jobType": job_type, "checkStatusAt": where}
         return json_response(wire, 202, headers={"Location": where})
+
+    async def _store(self, request: Request, job_type: str, data: object) -> str:
+        """Store the job; answers its id.
+
+        Raises:
+            Problem: 409, the Idempotency-Key's job is one that this client may not see.
+        """
+        options: Any = {**KEPT, **job_options(self._service._options)}
+        key = request.headers.get("idempotency-key")
+        if key is not None:
+            self.status_url(job_type, key)  # refuses what can't be asked for
+            options["job_id"] = id_of(key, data)
+        job = await self._service.queue(job_type).add(job_type, data, **options)
+        if key is not None and job.answer == "duplicate":
+            status = await self._service.get_job_status(job_type, job.id)
+            if not await self._permission.allows(request, "status", job_type, status):
+                raise Problem(409, "nothing was added: the Idempotency-Key was used for another job; draw a random one")
+        return job.id
 
     routes: Final[Sequence[Route]] = (
         Route("GET", "/job-status.js", None, _script),
@@ -235,7 +260,7 @@ def jobs_app(
         authorize: asked with the request, the action ("status", "stats", "health" or "add"), the job type and, for
             "status", the `JobStatus`, or None of a job that isn't known. Only True allows; it may raise Starlette's
             HTTPException. A coroutine function, or a plain one, which runs in a thread. For "add" the request's body
-            can be read, and is at most 1 MiB.
+            can be read, and is at most 1 MiB; "status" follows when the Idempotency-Key has a job already.
         allow_add: the job types that may be added at all, none by default.
         prefix: below which path it is mounted, for `JobsApp.status_url`, and taken off when it isn't.
     Raises:

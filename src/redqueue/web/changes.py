@@ -106,7 +106,7 @@ class Changes:
 
 
 class _Reader:
-    """Follows a queue's events as long as somebody waits for one of its jobs."""
+    """Follows a queue's events as long as somebody waits for one of its jobs, until the service is closed."""
 
     def __init__(self, queue: AsyncQueue) -> None:
         self._runner = queue._runner
@@ -133,13 +133,15 @@ class _Reader:
 
     async def _read(self) -> None:
         cursor: Cursor | None = None
+        closing = self._runner.closing()
         try:
-            while self._waiting:
+            while self._waiting and not closing.done():
                 with suppress(RedisUnavailable):  # tried for seconds, with growing waits
-                    found = await self._runner.run(tail(self._runner.keys, cursor))
+                    found = await self._runner.run(tail(self._runner.keys, cursor), closing)
                     cursor = self._take(cursor, found)
                     if not found.entries:
-                        await self._runner.wait_for_event(str(max(cursor.entry, found.newest)), BLOCK_S)
+                        after_it = str(max(cursor.entry, found.newest))
+                        await self._runner.wait_for_event(after_it, BLOCK_S, closing)
         except Exception as error:
             _log.warning(
                 "long polling can't follow events and looks every %g s: %s", LOOK_AGAIN_S, type(error).__name__

@@ -13,6 +13,7 @@
 const OWN_URL = new URL(".", import.meta.url);
 const LONGEST_BACKOFF_MS = 30_000;
 const SHORTEST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 2 ** 31 - 1; // a longer timer fires at once
 
 /** The server refused: the job isn't known, or may not be seen. Asking again would not help. */
 export class JobStatusError extends Error {
@@ -36,45 +37,54 @@ export class JobStatusError extends Error {
  * @param {string} id the job's id
  * @param {object} [options]
  * @param {string | URL} [options.baseUrl] below which the app is; by default where this module came from
- * @param {number} [options.interval] milliseconds between two questions, 5,000 by default
+ * @param {number} [options.interval] milliseconds between two questions; 5,000 by default, and for what is no number
+ *   above 0
  * @param {number} [options.wait] seconds, up to 60, for which the server may hold an answer back until there is news;
- *   then a change is seen at once, and `interval` matters only when the server doesn't hold back
+ *   then a change is seen at once, and `interval` matters only when the server doesn't hold back, or sends no ETag that
+ *   can be read: another origin has to expose it
  * @param {AbortSignal} [options.signal] ends the polling
  * @param {(status: object) => void} [options.onUpdate] called with the first status and each one that differs
  * @param {HeadersInit} [options.headers] such as Authorization
  * @param {typeof fetch} [options.fetch] instead of the browser's
  * @returns {Promise<object>} the final status: completed, failed or cancelled
- * @throws {JobStatusError} the server refused
+ * @throws {JobStatusError} the server refused, or no longer keeps a job that was seen before (status 404)
  * @throws the signal's reason, when it was aborted; and what onUpdate throws
  */
 export async function pollJobStatus(type, id, options = {}) {
-  const { interval = 5000, wait = 0, signal, onUpdate } = options;
+  const { wait = 0, signal, onUpdate } = options;
+  const interval = options.interval > 0 ? Math.min(options.interval, LONGEST_PAUSE_MS) : 5000;
   const url = urlOf(options.baseUrl, type, id);
-  let etag = null;
-  let status = null;
+  let known = { status: null, body: null, etag: null };
   let outages = 0;
   for (;;) {
     signal?.throwIfAborted();
     const began = Date.now();
-    if (etag !== null && wait > 0) {
+    const held = known.etag !== null && wait > 0;
+    if (held) {
       url.searchParams.set("wait", String(wait));
+    } else {
+      url.searchParams.delete("wait");
     }
-    const answer = await ask(url, etag, options);
+    const answer = await ask(url, known, options);
+    signal?.throwIfAborted();
     if (answer.outage) {
       await pause(backoff(interval, outages++, answer.retryAfter), signal);
       continue;
     }
     outages = 0;
-    const changed = answer.status !== undefined;
+    const changed = answer.body !== undefined && answer.body !== known.body;
+    if (answer.body !== undefined) {
+      known = answer;
+    }
     if (changed) {
-      ({ status, etag } = answer);
-      onUpdate?.(status);
+      onUpdate?.(known.status);
+      signal?.throwIfAborted();
     }
-    if (status !== null && status.status !== "pending" && status.status !== "processing") {
-      return status;
+    if (known.status !== null && known.status.status !== "pending" && known.status.status !== "processing") {
+      return known.status;
     }
-    const gap = wait > 0 && changed ? Math.min(SHORTEST_PAUSE_MS, interval) : interval;
-    await pause(wait > 0 ? Math.max(0, gap - (Date.now() - began)) : gap, signal);
+    const gap = wait > 0 && changed && known.etag !== null ? Math.min(SHORTEST_PAUSE_MS, interval) : interval;
+    await pause(held ? Math.max(0, gap - (Date.now() - began)) : gap, signal);
   }
 }
 
@@ -86,12 +96,12 @@ function urlOf(baseUrl, type, id) {
   return new URL(`${encodeURIComponent(type)}/${encodeURIComponent(id)}/status`, base);
 }
 
-/** One question: {status, etag} when it differs from the one known, {} when not, {outage} when there was no answer. */
-async function ask(url, etag, options) {
+/** One question: {status, body, etag}, or {} when it is the one known, or {outage} when there was no answer. */
+async function ask(url, known, options) {
   const headers = new Headers(options.headers);
   headers.set("Accept", "application/json, application/problem+json");
-  if (etag !== null) {
-    headers.set("If-None-Match", etag);
+  if (known.etag !== null) {
+    headers.set("If-None-Match", known.etag);
   }
   const send = options.fetch ?? globalThis.fetch;
   try {
@@ -102,10 +112,14 @@ async function ask(url, etag, options) {
     if (answer.status === 429 || answer.status >= 500) {
       return { outage: true, retryAfter: Number(answer.headers.get("Retry-After")) || 0 };
     }
+    if (answer.status === 404 && known.status !== null) {
+      throw new JobStatusError(404, "finished and no longer kept");
+    }
     if (!answer.ok || !(answer.headers.get("Content-Type") ?? "").startsWith("application/json")) {
       throw new JobStatusError(answer.status, await detailOf(answer)); // a page to log in on is no status either
     }
-    return { status: await answer.json(), etag: answer.headers.get("ETag") };
+    const body = await answer.text();
+    return { status: JSON.parse(body), body, etag: answer.headers.get("ETag") };
   } catch (error) {
     if (error instanceof JobStatusError || options.signal?.aborted) {
       throw error;
@@ -124,7 +138,8 @@ async function detailOf(answer) {
 }
 
 function backoff(interval, outages, retryAfter) {
-  const grown = Math.min(Math.min(interval, 1000) * 2 ** Math.min(outages, 10), LONGEST_BACKOFF_MS);
+  const first = Math.min(Math.max(interval, SHORTEST_PAUSE_MS), 1000);
+  const grown = Math.min(first * 2 ** Math.min(outages, 10), LONGEST_BACKOFF_MS);
   return Math.max(grown * (0.5 + Math.random() / 2), Math.min(retryAfter * 1000, LONGEST_BACKOFF_MS));
 }
 
@@ -233,6 +248,7 @@ export class JobStatusElement extends (globalThis.HTMLElement ?? class {}) {
       const onUpdate = (status) => this.#update(status);
       const options = { baseUrl, interval, wait, signal, onUpdate, headers: this.headers };
       const last = await pollJobStatus(type, id, options);
+      signal.throwIfAborted();
       this.#tell("job-finished", last);
     } catch (error) {
       if (!signal.aborted) {

@@ -46,11 +46,12 @@ class Permission:
             Problem: 403; for "status" 404, in the words for a job that isn't there, so that ids can't be probed.
             Exception: what `authorize` raised.
         """
-        if await self._allows(request, action, job_type, status):
+        if await self.allows(request, action, job_type, status):
             return
         raise missing() if action == "status" else Problem(403, "not allowed")
 
-    async def _allows(self, request: Request, action: Action, job_type: str, status: JobStatus | None) -> bool:
+    async def allows(self, request: Request, action: Action, job_type: str, status: JobStatus | None = None) -> bool:
+        """Whether it is allowed. What `authorize` raises is raised."""
         if self._is_async:
             answer = self._authorize(request, action, job_type, status)
         else:

@@ -17,6 +17,7 @@ from redqueue.web.answers import json_response
 RETRY_AFTER_S: Final = 5
 
 MISSING: Final = "never added, or finished and no longer kept"
+GONE: Final = "finished and no longer kept"
 _log: Final = logging.getLogger("redqueue.web")
 
 

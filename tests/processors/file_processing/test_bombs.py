@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from redqueue import AsyncQueue, Worker
+from redqueue.processors.file_processing import Limits
 from redqueue.shapes import Checksum, Resize, Strip, Unpack
 
 from .conftest import JOB_TYPE, Desk, job
@@ -147,3 +148,24 @@ def test_entries_that_share_their_bytes_are_counted(desk: Desk) -> None:
             archive.NameToInfo[twin.filename] = twin
     desk.put("in.zip", out.getvalue())
     assert "unpacks to more than" in desk.refusal("in.zip", "out", Unpack())
+
+
+def test_folders_that_only_names_imply_are_counted(desk: Desk) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for number in range(10):
+            archive.writestr("/".join([str(number), *"abcdefghi", "file"]), b"")
+    desk.put("in.zip", out.getvalue())
+    assert "more than 109 files and folders" in desk.refusal("in.zip", "a/b", Unpack(), limits=Limits(entries=109))
+    assert not (desk.root / "a").exists()
+    assert desk.process("in.zip", "a/b", Unpack(), limits=Limits(entries=110)).count == 10
+
+
+def test_folders_within_each_other_have_an_end(desk: Desk) -> None:
+    for depth in (32, 33):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr("d/" * depth + "file", b"")
+        desk.put(f"{depth}.zip", out.getvalue())
+    assert desk.process("32.zip", "out", Unpack()).count == 1
+    assert "more than 32 folders" in desk.refusal("33.zip", "out", Unpack())

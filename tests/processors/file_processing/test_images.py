@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageDraw
 
 from redqueue.processors.file_processing import Limits
 from redqueue.shapes import Checksum, Convert, Crop, FileOperation, Orient, Resize, Strip, Thumbnail
@@ -187,3 +188,142 @@ def test_an_operation_that_does_not_fit_the_image_fails(desk: Desk) -> None:
 
 def test_what_is_missing_is_named(desk: Desk) -> None:
     assert "no file 'nothing/here'" in desk.refusal("nothing/here", "out", Strip())
+
+
+@pytest.mark.parametrize("source", ["GIF", "PNG", "WEBP"])
+def test_no_frame_of_a_transparent_animation_shines_through_the_next_one(desk: Desk, source: str) -> None:
+    shown = [Image.new("RGBA", (30, 10)) for _ in range(3)]
+    for number, frame in enumerate(shown):
+        ImageDraw.Draw(frame).ellipse((10 * number, 0, 10 * number + 9, 9), "red")
+    out = io.BytesIO()
+    shown[0].save(out, source, save_all=True, append_images=shown[1:], duration=50, loop=0, disposal=2, lossless=True)
+    desk.put("in", out.getvalue())
+    desk.process("in", "out", Crop(0, 0, 30, 9), Convert("gif"))
+    with Image.open(desk.root / "out") as made:
+        for number in range(3):
+            made.seek(number)
+            alpha = made.convert("RGBA").getchannel("A")
+            assert [alpha.getpixel((10 * n + 5, 4)) for n in range(3)] == [255 * (n == number) for n in range(3)]
+
+
+def test_grey_of_16_bits_keeps_its_shades(desk: Desk) -> None:
+    grey = Image.new("I;16", (4, 1))
+    for x, value in enumerate((0, 300, 32_768, 65_535)):
+        grey.putpixel((x, 0), value)
+    out = io.BytesIO()
+    grey.save(out, "PNG")
+    desk.put("in", out.getvalue())
+    desk.process("in", "out", Convert("png"))
+    made = desk.image("out")
+    assert (made.mode, [made.getpixel((x, 0)) for x in range(4)]) == ("L", [0, 1, 128, 255])
+
+
+def test_the_transparent_shade_of_16_bits_is_found_among_all_of_them(desk: Desk) -> None:
+    grey = Image.new("I;16", (2, 1), 32_768)
+    grey.putpixel((1, 0), 32_769)
+    out = io.BytesIO()
+    grey.save(out, "PNG", transparency=32_769)
+    desk.put("in", out.getvalue())
+    desk.process("in", "out", Convert("webp"))
+    alpha = desk.image("out").getchannel("A")
+    assert [alpha.getpixel((x, 0)) for x in range(2)] == [255, 0]
+
+
+def test_what_a_format_can_not_hold_fails_at_once(desk: Desk) -> None:
+    desk.put("in", image_bytes("PNG", (8, 2)))
+    assert "can't be encoded" in desk.refusal("in", "out", Resize(width=16_384, height=1), Convert("webp"))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "no space"), OSError(errno.EDQUOT, "quota")])
+def test_what_the_machine_lacks_is_not_the_images_fault(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def save(*given: Any, **options: Any) -> None:
+        raise error
+
+    desk.put("in", image_bytes("PNG"))
+    monkeypatch.setattr(Image.Image, "save", save)
+    with pytest.raises(type(error)):
+        desk.process("in", "out", Strip())
+
+
+@pytest.mark.parametrize("to", ["jpeg", "png", "webp"])
+def test_exif_that_is_too_long_still_says_how_to_turn_the_picture(desk: Desk, to: Any) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "x" * 61_000
+    out = io.BytesIO()
+    Image.new("RGB", (60, 40)).save(out, "PNG", exif=exif)
+    desk.put("in", out.getvalue())
+    desk.process("in", "out", Convert(to))
+    assert dict(desk.image("out").getexif()) == {0x0112: 6}
+
+
+def test_a_photo_that_becomes_a_gif_is_turned(desk: Desk) -> None:
+    desk.put("in", photo(6))
+    result = desk.process("in", "out", Convert("gif"))
+    made = desk.image("out")
+    assert (made.size, result.details[0]["width"]) == ((40, 60), 40)
+    red, _, blue = made.convert("RGB").getpixel((20, 5))  # type: ignore[misc]
+    assert red > 200 > 50 > blue
+
+
+def shown(kind: str, loop: int | None) -> bytes:
+    frames = [Image.new("RGB", (8, 8), (n * 100, 0, 0)) for n in range(2)]
+    out = io.BytesIO()
+    options = {} if loop is None else {"loop": loop}
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=50, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "once"), [("GIF", None), ("PNG", 1), ("WEBP", 1)])
+@pytest.mark.parametrize(("to", "stays"), [("gif", None), ("png", 1), ("webp", 1)])
+def test_an_animation_that_is_shown_once_is_not_shown_for_ever(
+    desk: Desk, kind: str, once: int | None, to: Any, stays: int | None
+) -> None:
+    desk.put("in", shown(kind, once))
+    desk.process("in", "out", Convert(to))
+    assert desk.image("out").info.get("loop") == stays
+
+
+def test_the_picture_for_those_who_show_no_animations_is_no_frame(desk: Desk) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), "green").save(
+        out, "PNG", save_all=True, append_images=frames, default_image=True, duration=50
+    )
+    desk.put("in", out.getvalue())
+    result = desk.process("in", "out", Strip())
+    assert result.details[0]["frames"] == 2
+    made = desk.image("out")
+    assert (made.info.get("default_image", False), made.getpixel((4, 4))) == (False, (255, 0, 0))
+
+
+def test_a_format_without_animation_has_one_frame(desk: Desk) -> None:
+    desk.put("in", animation("GIF"))
+    result = desk.process("in", "out", Convert("jpeg"), Strip())
+    assert [told["frames"] for told in result.details] == [1, 1]
+
+
+def profile(space: bytes) -> bytes:
+    """A profile that says to be of those colours."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    data[16:20] = space
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("mode", "space", "to", "stays"),
+    [
+        ("L", b"GRAY", "png", True),
+        ("L", b"GRAY", "jpeg", True),
+        ("L", b"GRAY", "webp", False),
+        ("LA", b"GRAY", "jpeg", False),
+        ("P", b"GRAY", "png", False),
+        ("RGB", b"RGB ", "webp", True),
+        ("L", b"RGB ", "png", False),
+    ],
+)
+def test_a_profile_stays_where_its_colours_do(desk: Desk, mode: str, space: bytes, to: Any, stays: bool) -> None:
+    desk.put("in", image_bytes("PNG", mode=mode, icc_profile=profile(space)))
+    desk.process("in", "out", Resize(width=20), Convert(to))
+    assert ("icc_profile" in desk.image("out").info) is stays

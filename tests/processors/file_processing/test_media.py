@@ -13,7 +13,9 @@ import pytest
 
 from redqueue.errors import ConfigurationError, JobCancelled
 from redqueue.processors.file_processing import FileProcessor, Limits, confinement
+from redqueue.processors.file_processing.bench import Bench
 from redqueue.processors.file_processing.confinement import work_folder
+from redqueue.processors.file_processing.tools import run_tool
 from redqueue.shapes import Checksum, Convert, Frame, Probe, Thumbnail, Transcode
 from redqueue.testing import job_context
 
@@ -98,6 +100,36 @@ def test_what_has_no_sound_or_no_pictures_becomes_what_it_can(filmed: Desk) -> N
     assert len(filmed.process("silent.mp4", "a", Transcode("webm")).details[0]["streams"]) == 1
     assert len(filmed.process("sound.wav", "b", Transcode("mp4")).details[0]["streams"]) == 1
     assert "nothing that can become mp3" in filmed.refusal("silent.mp4", "c", Transcode("mp3"))
+
+
+def test_the_cover_of_a_song_is_no_video(filmed: Desk) -> None:
+    filmed.put("cover.png", image_bytes("PNG", (61, 41)))
+    song = filmed.root / "song.m4a"
+    words = ["-i", "sound.wav", "-i", "cover.png", "-map", "0", "-map", "1", "-c:v", "png"]
+    make = ["ffmpeg", "-v", "error", "-nostdin", *words, "-disposition:v", "attached_pic", str(song)]
+    subprocess.run(make, check=True, timeout=GUARD, cwd=filmed.root)
+    assert len(filmed.process("song.m4a", None, Probe()).details[0]["streams"]) == 2
+    (told,) = filmed.process("song.m4a", "out", Transcode("mp4", height=40)).details
+    assert [stream["codec"] for stream in told["streams"]] == ["aac"]
+    assert "no pictures" in filmed.refusal("song.m4a", "frame", Frame())
+
+
+def test_a_film_that_hides_how_long_it_is_is_not_encoded_to_its_end(filmed: Desk) -> None:
+    words = ["-f", "lavfi", "-i", "sine=d=20", "-f", "matroska", "pipe:1"]
+    made = subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *words], check=True, timeout=GUARD, capture_output=True)
+    filmed.put("endless.mkv", made.stdout)
+    assert filmed.process("endless.mkv", None, Probe()).details[0]["duration"] == 0
+    refused = filmed.refusal("endless.mkv", "out", Transcode("wav"), limits=Limits(seconds=3))
+    assert refused == "it lasts 4 seconds, more than 3"
+
+
+def test_a_program_that_has_ended_is_not_killed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr("os.killpg", lambda pid, _: killed.append(pid))
+    said: list[str] = []
+    with work_folder() as folder:
+        run_tool(["echo", "hello"], Bench(folder, desk.storage, Limits(), job_context()), said.append)
+    assert (said, killed) == (["hello"], [])
 
 
 def test_progress_is_ffmpegs_own(filmed: Desk) -> None:

@@ -210,3 +210,21 @@ def test_no_descriptor_stays_open(root: Path) -> None:
         pass
     storage.delete("a/b/c")
     assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_a_folder_is_not_deleted_and_trying_again_would_not_help(root: Path) -> None:
+    storage = Storage(root)
+    with storage.writing("a/b"):
+        pass
+    with pytest.raises(InvalidKey, match="'a' is a folder"):
+        storage.delete("a")
+    assert storage.exists("a/b")
+
+
+def test_the_names_of_new_folders_outlive_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino))
+    with Storage(tmp_path / "new" / "root").writing("a/b/c"):
+        pass
+    for folder in (".", "new", "new/root", "new/root/a", "new/root/a/b"):
+        assert (tmp_path / folder).stat().st_ino in synced, folder

@@ -223,3 +223,11 @@ def test_the_environment_says_where(tmp_path: Path) -> None:
     assert Storage.from_env(given).link_for("a") == "https://files.example.com/a"
     with pytest.raises(ConfigurationError, match="STORAGE_URL is not set"):
         Storage.from_env({})
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket", "file:/srv/files", "S3:/bucket/prefix", "gs:/x", "htp:/x", "s3:/u:p@x"])
+def test_a_url_with_a_slash_too_few_is_no_folder(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="two slashes follow the colon") as raised:
+        Storage.from_env({"STORAGE_URL": url})
+    assert "p@x" not in str(raised.value)
+    assert Storage(f"./{url}").protocol == "file"

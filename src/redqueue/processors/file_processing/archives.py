@@ -29,6 +29,8 @@ HARMLESS: Final = 10 * MIB
 """Bytes below which no ratio is too high: a few pages of spaces are packed a thousand times."""
 ENTRY_BYTES: Final = 512
 """Of the directory, for each entry that is allowed: a name of some length."""
+DEEPEST: Final = 32
+"""Folders within each other, of an entry."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 _DAMAGED: Final = (
@@ -156,17 +158,28 @@ def _members(archive: ZipFile, below: str, packed: int, limits: Limits) -> list[
     for entry in entries:
         name = _checked_name(entry)
         key = check_entry_key(below, name)
-        parents = key.split("/")[:-1]
-        folders.update("/".join(parents[:depth]) for depth in range(1, len(parents) + 1))
+        if name.count("/") > DEEPEST:
+            raise Discard(f"the archive has an entry in more than {DEEPEST} folders: {name[:100]!r}")
+        folders.update(_folders_of(key, from_depth=below.count("/") + 2))
         if entry.is_dir():
             folders.add(key)
         elif key in found:
             raise Discard(f"the archive has two entries named {name!r}")
         else:
             found[key] = entry
+        if len(found) + len(folders) > limits.entries:
+            raise Discard(
+                f"the archive has more than {limits.entries:,} files and folders, with those that names imply"
+            )
     if clash := folders & found.keys():
         raise Discard(f"the archive has a file and a folder of one name: {min(clash)!r}")
     return list(found.items())
+
+
+def _folders_of(key: str, from_depth: int) -> Iterator[str]:
+    """Those in which it is, but for what is above that depth."""
+    parents = key.split("/")[:-1]
+    return ("/".join(parents[:depth]) for depth in range(from_depth, len(parents) + 1))
 
 
 def _check_total(total: int, packed: int, limits: Limits) -> None:

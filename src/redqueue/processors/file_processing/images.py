@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from redqueue.errors import Discard, MissingExtra
+from redqueue.errors import Discard, JobCancelled, MissingExtra
 from redqueue.processors.file_processing.gif import count_frames
 from redqueue.processors.file_processing.limits import Limits, told
 from redqueue.shapes import Convert, Crop, FileOperation, Orient, Resize, Strip, Thumbnail
@@ -24,6 +24,11 @@ ANIMATED: Final = frozenset({"PNG", "WEBP", "GIF"})
 QUALITY: Final = 85
 LONGEST_EXIF: Final = 60_000
 """Bytes; JPEG has room for 65,533."""
+
+_PROFILES: Final[Mapping[str, bytes]] = {"L": b"GRAY", "LA": b"GRAY", "CMYK": b"CMYK"}
+"""The colours that a profile must be of, by mode (ICC.1:2022, 7.2.6)."""
+_RGB_PROFILE: Final = b"RGB "
+_ONLY_RGB: Final = frozenset({"WEBP", "GIF"})
 
 _ORIENTATION: Final = 0x0112  # EXIF 2.32, 4.6.5
 _TURNS: Final[Mapping[int, Image.Transpose]] = {
@@ -65,7 +70,8 @@ class Picture:
     def told(self) -> dict[str, Any]:
         """For the result."""
         width, height = self.size
-        return {"width": width, "height": height, "format": self.format.lower(), "frames": len(self.frames)}
+        frames = len(self.frames) if self.format in ANIMATED else 1
+        return {"width": width, "height": height, "format": self.format.lower(), "frames": frames}
 
 
 def read_picture(path: Path, limits: Limits) -> Picture:
@@ -90,24 +96,54 @@ def read_picture(path: Path, limits: Limits) -> Picture:
 
 
 def write_picture(picture: Picture, path: Path) -> None:
-    """Encode it. A format without animation gets the first frame."""
-    if picture.format != "JPEG" and picture.frames[0].mode == "CMYK":
-        picture = replace(picture.each(lambda frame: frame.convert("RGB")), icc=None)  # the profile is of CMYK
+    """Encode it. A format without animation gets the first frame.
+
+    Raises:
+        Discard: the format can't hold it.
+        OSError: of the machine, such as no space.
+    """
+    try:
+        _encode(picture, path)
+    except (MemoryError, JobCancelled):
+        raise
+    except Exception as error:  # encoders raise what they like
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise Discard(f"the image can't be encoded: {told(error)}") from error
+
+
+def _encode(picture: Picture, path: Path) -> None:
+    if picture.format == "JPEG":
+        picture = replace(picture, frames=[_opaque(picture.frames[0])])
+    elif picture.frames[0].mode == "CMYK":
+        picture = picture.each(lambda frame: frame.convert("RGB"))
     options: dict[str, Any] = {"format": picture.format}
     if picture.exif is not None and picture.format != "GIF":
         options["exif"] = _exif_bytes(picture.exif)
-    if picture.icc is not None:
+    if picture.icc is not None and _fits(picture.icc, picture):
         options["icc_profile"] = picture.icc
     if picture.format in ("JPEG", "WEBP"):
         options["quality"] = picture.quality or QUALITY
     first, *others = picture.frames
-    if others and picture.format in ANIMATED:
+    if others:
         options |= {"save_all": True, "append_images": others, "duration": picture.durations}
-        if picture.loop is not None:
-            options["loop"] = picture.loop
-    if picture.format == "JPEG":
-        first = _opaque(first)
+        options |= _shown_again(picture)
     first.save(path, **options)
+
+
+def _fits(icc: bytes, picture: Picture) -> bool:
+    mode = "RGB" if picture.format in _ONLY_RGB else picture.frames[0].mode
+    return icc[16:20] == _PROFILES.get(mode, _RGB_PROFILE)
+
+
+def _shown_again(picture: Picture) -> dict[str, int]:
+    """How an animation ends a frame, and itself."""
+    if picture.format != "GIF":
+        return {"loop": 1 if picture.loop is None else picture.loop}
+    options = {} if picture.loop is None else {"loop": picture.loop}
+    if any(frame.has_transparency_data for frame in picture.frames):
+        options["disposal"] = 2  # else the frames before shine through
+    return options
 
 
 def change_picture(picture: Picture, operation: FileOperation, limits: Limits) -> Picture:
@@ -128,6 +164,8 @@ def change_picture(picture: Picture, operation: FileOperation, limits: Limits) -
                 raise Discard(f"crop to {box}: the image has {picture.size[0]} x {picture.size[1]} pixels")
             return picture.each(lambda frame: frame.crop(box))
         case Convert(to, quality):
+            if to == "gif":  # it has no EXIF that could say how
+                picture = _oriented(picture)
             return replace(picture, format=to.upper(), quality=quality)
         case Strip():
             return replace(picture, exif=None)
@@ -167,19 +205,24 @@ def _frames_of(image: Image.Image, path: Path, limits: Limits) -> int:
 
 def _decoded(image: Image.Image, count: int) -> Picture:
     exif, icc = image.getexif(), image.info.get("icc_profile")
-    loop, frames, durations = image.info.get("loop"), list[Image.Image](), list[int]()
-    for number in range(count):
+    frames, durations = list[Image.Image](), list[int]()
+    kind, loop = "JPEG" if image.format == "MPO" else str(image.format), image.info.get("loop")
+    if loop == 1 and kind != "GIF":  # there it says how often, in GIF how often again
+        loop = None
+    hidden = count > 1 and image.info.get("default_image")  # of an APNG: for those who show no animations
+    for number in range(1 if hidden else 0, count):
         if number:
             image.seek(number)
         frames.append(_worked_on(image))
         durations.append(int(image.info.get("duration", 0)))
-    kind = "JPEG" if image.format == "MPO" else str(image.format)
     return Picture(frames, kind, durations, loop, exif if len(exif) else None, icc)
 
 
 def _worked_on(image: Image.Image) -> Image.Image:
     """A copy, in colours that can be scaled, and without metadata of its own."""
-    if image.mode == "1":
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        copy = _of_8_bits(image)
+    elif image.mode == "1":
         copy = image.convert("L")
     elif image.mode == "P" or "transparency" in image.info:
         copy = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -187,6 +230,16 @@ def _worked_on(image: Image.Image) -> Image.Image:
         copy = image.copy()
     copy.info.clear()
     return copy
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits; Pillow's own conversion takes all above 255 for white."""
+    clear, deep = image.info.get("transparency"), image.convert("I")
+    grey = deep.point([value >> 8 for value in range(2**16)], "L")
+    if clear is None:
+        return grey
+    alpha = deep.point([0 if value == clear else 255 for value in range(2**16)], "L")
+    return Image.merge("LA", (grey, alpha))
 
 
 def _size(wanted: Resize, size: tuple[int, int]) -> tuple[int, int]:
@@ -222,12 +275,18 @@ def _oriented(picture: Picture) -> Picture:
 
 
 def _exif_bytes(exif: Image.Exif) -> bytes:
-    """As it is written; nothing when it can't be, as cameras write what they like."""
+    """As it is written; when it can't be, as cameras write what they like, only how the picture must be turned."""
     try:
         data = exif.tobytes()
     except Exception:
+        data = b""
+    if data and len(data) <= LONGEST_EXIF:
+        return data
+    if exif.get(_ORIENTATION) not in _TURNS:
         return b""
-    return data if len(data) <= LONGEST_EXIF else b""
+    turned = Image.Exif()
+    turned[_ORIENTATION] = int(exif[_ORIENTATION])
+    return turned.tobytes()
 
 
 def _opaque(image: Image.Image) -> Image.Image:

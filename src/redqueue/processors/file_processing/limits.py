@@ -22,7 +22,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         output: bytes of a file that is written.
         pixels: of an image, all its frames together; 4 bytes each while it is worked on.
         frames: of an animated image.
-        entries: files and folders of an archive.
+        entries: files and folders of an archive, with the folders that only names imply.
         unpacked: bytes of all files of an archive.
         ratio: unpacked bytes for one packed byte, once they are more than 10 MiB.
         pages: of a PDF.

@@ -39,6 +39,10 @@ TARGETS: Final[Mapping[str, str]] = {
 WITH_PICTURES: Final = frozenset({"mp4", "webm"})
 
 
+class _Disposition(msgspec.Struct, frozen=True):
+    attached_pic: int = 0
+
+
 class _Stream(msgspec.Struct):
     codec_type: str = ""
     codec_name: str = ""
@@ -47,6 +51,12 @@ class _Stream(msgspec.Struct):
     height: int | None = None
     sample_rate: str | None = None
     channels: int | None = None
+    disposition: _Disposition = _Disposition()
+
+    @property
+    def kind(self) -> str:
+        """What it is to who plays the file: the cover of a song is no video."""
+        return "cover" if self.disposition.attached_pic else self.codec_type
 
 
 class _Format(msgspec.Struct):
@@ -67,14 +77,14 @@ class Facts(msgspec.Struct):
     streams: list[_Stream]
 
     def has(self, kind: str) -> bool:
-        """Whether it has a stream of "video" or "audio"."""
-        return any(stream.codec_type == kind for stream in self.streams)
+        """Whether it has a stream of "video" or "audio"; a cover is neither."""
+        return any(stream.kind == kind for stream in self.streams)
 
     def lasts(self, kinds: Collection[str]) -> float:
         """Seconds of the longest stream of these kinds; 0 when that isn't said."""
-        if all(stream.codec_type in kinds for stream in self.streams):
+        if all(stream.kind in kinds for stream in self.streams):
             return self.duration
-        return max((_seconds(stream.duration) for stream in self.streams if stream.codec_type in kinds), default=0)
+        return max((_seconds(stream.duration) for stream in self.streams if stream.kind in kinds), default=0)
 
     def told(self) -> dict[str, Any]:
         """For the result."""
@@ -91,6 +101,7 @@ def probe(path: Path, bench: Bench) -> Facts:
     """
     said: list[str] = []
     wanted = "format=format_name,duration:stream=codec_type,codec_name,duration,width,height,sample_rate,channels"
+    wanted += ":stream_disposition=attached_pic"
     command = ["ffprobe", "-v", "error", *_SAFE, "-show_entries", wanted, "-of", "json", f"file:{path}"]
     try:
         run_tool(command, bench, said.append)
@@ -118,7 +129,7 @@ def take_frame(path: Path, to: Path, operation: Frame, bench: Bench) -> dict[str
     if not facts.has("video"):
         raise Discard("the file has no pictures")
     _check_pixels(facts, bench.limits)
-    picked = ("-map", "0:v:0", "-frames:v", "1", "-c:v", "png", "-f", "image2", "-update", "1")
+    picked = ("-map", "0:V:0", "-frames:v", "1", "-c:v", "png", "-f", "image2", "-update", "1")
     command = [*_ffmpeg(bench.limits), "-ss", f"{operation.at:.3f}", *_input(path, bench.limits), *picked, f"file:{to}"]
     run_tool(command, bench, lambda line: None)
     if not to.exists():
@@ -143,7 +154,7 @@ def transcode(path: Path, to: Path, operation: Transcode, bench: Bench) -> dict[
         if name == "out_time_us" and value.isdigit() and facts.duration:
             bench.tell(min(int(value) / 1e6 / facts.duration, 1))
 
-    picked = ["-map", "0:v:0?", "-map", "0:a:0?", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]
+    picked = ["-map", "0:V:0?", "-map", "0:a:0?", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]
     if pictures:
         picked += ["-vf", _VIDEO if operation.height is None else f"scale=-2:'trunc(min(ih,{operation.height})/2)*2'"]
     encoded = [*TARGETS[operation.format].split(), "-threads", str(bench.limits.tool_threads)]
@@ -152,6 +163,8 @@ def transcode(path: Path, to: Path, operation: Transcode, bench: Bench) -> dict[
         *_input(path, bench.limits),
         *picked,
         *encoded,
+        "-t",
+        str(bench.limits.seconds + 1),  # of a file that doesn't say how long it is
         "-progress",
         "pipe:1",
         f"file:{to}",

@@ -58,9 +58,10 @@ def _started(command: list[str], bench: Bench, stderr: IO[bytes]) -> Iterator[su
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             yield process
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process.poll() is None:  # once it was waited for, its id may be another one's
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             if process.stdout is not None:
                 process.stdout.close()
     finally:

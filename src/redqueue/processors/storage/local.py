@@ -51,8 +51,7 @@ class LocalDraft:
         os.fsync(self._file.fileno())
         self._file.close()
         os.rename(self._draft, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        with suppress(OSError):  # not every file system can; the file is in its place
-            os.fsync(self._folder)
+        _sync(self._folder)
         self._close_folder()
 
     def discard(self) -> None:
@@ -79,10 +78,10 @@ class LocalPlace:
     def create(self, key: str) -> LocalDraft:
         """Begin to write."""
         *folders, name = key.split("/")
-        self._root.mkdir(parents=True, exist_ok=True)
+        _make_root(self._root)
         folder = self._open_folder(key, folders, create=True)
         try:
-            _check_replaceable(key, name, folder)
+            _refuse_folder(key, name, folder)
             self._remove_abandoned("/".join(folders), folder)
             return LocalDraft(folder, name)
         except BaseException:
@@ -114,6 +113,7 @@ class LocalPlace:
         *folders, name = key.split("/")
         folder = self._open_folder(key, folders)
         try:
+            _refuse_folder(key, name, folder)
             os.unlink(name, dir_fd=folder)
         finally:
             os.close(folder)
@@ -150,6 +150,24 @@ class LocalPlace:
                             os.unlink(entry.name, dir_fd=folder)
 
 
+def _make_root(root: Path) -> None:
+    if root.is_dir():
+        return
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    for folder in made:
+        with suppress(OSError):  # whoever may make a folder may not always look into the one above
+            above = os.open(folder.parent, _FOLDER)
+            _sync(above)
+            os.close(above)
+
+
+def _sync(folder: int) -> None:
+    """Let the names in a folder outlive a power cut."""
+    with suppress(OSError):  # not every file system can; the file is in its place
+        os.fsync(folder)
+
+
 def _inner_folder(folder: int, part: str, create: bool) -> int:
     try:
         return os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
@@ -158,10 +176,11 @@ def _inner_folder(folder: int, part: str, create: bool) -> int:
             raise
     with suppress(FileExistsError):
         os.mkdir(part, dir_fd=folder)
+    _sync(folder)
     return os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
 
 
-def _check_replaceable(key: str, name: str, folder: int) -> None:
+def _refuse_folder(key: str, name: str, folder: int) -> None:
     with suppress(FileNotFoundError):
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise InvalidKey(f"the key {key!r} is a folder of the storage")

@@ -29,6 +29,7 @@ LONGEST_SIGNED: Final = 7 * 86_400
 CHUNK: Final = 2**20
 
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_NEARLY_A_URL: Final = re.compile(r"[a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 class Draft(Protocol):
@@ -292,6 +293,11 @@ def _place_of(url: str) -> tuple[str, str]:
     if not (found := _URL.match(url)):
         if not url:
             raise ConfigurationError("the storage's URL is empty: give file:///srv/files, s3://bucket or a path")
+        if nearly := _NEARLY_A_URL.match(url):
+            raise ConfigurationError(
+                f"the storage's URL begins with {nearly[0]}: two slashes follow the colon, as in s3://bucket or "
+                "file:///srv/files; a folder of such a name is written ./name"
+            )
         return "file", str(Path(url).absolute())
     protocol, parts = found[1].lower(), urlsplit(url)
     if "@" in parts.netloc:
