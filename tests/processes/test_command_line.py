@@ -70,6 +70,7 @@ def test_check_says_when_redis_is_not_reached() -> None:
         (["ledger_jobs:registry", "--max-memory-per-child", "1"], "max_memory_per_child must be"),
         (["ledger_jobs:registry", "--url", "ftp://x"], "a Redis URL begins with one of"),
         (["ledger_jobs"], "the registry names no processor, service or task"),
+        (["ledger_jobs", "-q", "q"], "no processor, service or task; there is ledger_jobs:registry"),
         ([], "MODULE"),
         (["ledger_jobs:registry", "--log-format", "xml"], "--log-format"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -15,8 +15,10 @@ from redqueue import (
     AttemptEnded,
     BaseProcessor,
     ConfigurationError,
+    Discard,
     InvalidOption,
     JobContext,
+    JobFailed,
     JobStatus,
     LeaseLost,
     RegistrationError,
@@ -136,6 +138,28 @@ async def test_on_failed_is_not_told_when_another_run_has_the_job(
         with pytest.raises(Exception, match="LeaseLost"):
             await job.result(10)
     assert loses.told == []
+
+
+async def test_what_was_decided_stays_however_long_on_failed_takes(
+    registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker, door: threading.Event, soon_stuck: None
+) -> None:
+    runs: list[int] = []
+
+    class Slow(Telling):
+        def process(self, data: Any, context: JobContext, /) -> None:
+            runs.append(context.attempt)
+            raise Discard("never")
+
+        def on_failed(self, data: Any, error: Exception, context: JobContext, /) -> None:
+            door.wait()
+
+    registry.register_processor("slow", Slow(), timeout=0.05)
+    async with make_worker(concurrency=2):
+        job = await queue.add("slow", retries=2)
+        with pytest.raises(JobFailed, match="never"):
+            await job.result(10)
+    door.set()
+    assert runs == [1]
 
 
 async def test_a_hook_that_raises_whatever_keeps_no_slot(
@@ -290,8 +314,6 @@ async def test_a_worker_that_is_cancelled_over_and_over_gives_its_jobs_back(
 async def test_a_resource_that_takes_long_to_open_keeps_nobody_from_stopping(
     registry: ServiceRegistry, make_worker: MakeWorker
 ) -> None:
-    from collections.abc import AsyncIterator
-
     opening = asyncio.Event()
 
     class Client:
@@ -310,6 +332,40 @@ async def test_a_resource_that_takes_long_to_open_keeps_nobody_from_stopping(
     await asyncio.wait_for(opening.wait(), 10)
     worker.request_stop()
     await asyncio.wait_for(serving, 10)
+
+
+async def test_what_was_open_is_closed_in_peace_when_another_resource_hangs(
+    registry: ServiceRegistry, make_worker: MakeWorker
+) -> None:
+    opening, closed = asyncio.Event(), asyncio.Event()
+
+    class First:
+        pass
+
+    class Second:
+        pass
+
+    async def first() -> AsyncIterator[First]:
+        yield First()
+        await asyncio.sleep(0.5)  # longer than the worker would wait before it cancels again
+        closed.set()
+
+    async def second() -> AsyncIterator[Second]:
+        opening.set()
+        await asyncio.sleep(60)
+        yield Second()
+
+    first.__annotations__["return"] = AsyncIterator[First]
+    second.__annotations__["return"] = AsyncIterator[Second]
+    registry.resource(first)
+    registry.resource(second)
+    registry.register_processor("echo", echo)
+    worker = make_worker()
+    serving = asyncio.create_task(worker.serve())
+    await asyncio.wait_for(opening.wait(), 10)
+    worker.request_stop()
+    await asyncio.wait_for(serving, 10)
+    assert closed.is_set()
 
 
 async def test_data_whose_class_raises_whatever_fails_its_job_alone(

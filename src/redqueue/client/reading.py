@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from redqueue.errors import ResultMismatch
 from redqueue.registry.arguments import innermost
 from redqueue.registry.decoding import is_model
+from redqueue.registry.unknown_fields import reachable
 from redqueue.shapes import JobData
 
 
@@ -25,7 +27,11 @@ def reader_of(added: object) -> Callable[[Any], Any]:
 
     Types that can't be found here, or that JSON can't be made into, are left as they are.
     """
-    return _reader(_promised_by(type(added)) if isinstance(added, JobData) else _returned_by(innermost(added)))
+    annotation = _promised_by(type(added)) if isinstance(added, JobData) else _returned_by(added)
+    try:
+        return _reader(annotation)
+    except TypeError:  # an unhashable one, as Annotated with a mapping is
+        return _reader.__wrapped__(annotation)
 
 
 @functools.cache
@@ -37,8 +43,17 @@ def _promised_by(kind: type[JobData[Any]]) -> Any:
     return Any
 
 
-@functools.cache
 def _returned_by(function: Any) -> Any:
+    if hasattr(function, "__wrapped__"):
+        return Any  # what wraps it may return something else
+    try:
+        return _hint_of(innermost(function))
+    except TypeError:
+        return Any
+
+
+@functools.cache
+def _hint_of(function: Any) -> Any:
     try:
         return typing.get_type_hints(function).get("return", Any)
     except Exception:  # an annotation of its author's that doesn't resolve here: a worker may know it
@@ -49,19 +64,27 @@ def _returned_by(function: Any) -> Any:
 def _reader(annotation: Any) -> Callable[[Any], Any]:
     if annotation in (Any, None, type(None), object) or isinstance(annotation, str | TypeVar):
         return as_it_is
-    try:
-        msgspec.json.Decoder(annotation)
-    except Exception:
+    if not _can_be_made(annotation):
         return as_it_is
 
     def read(value: Any) -> Any:
         try:
             return msgspec.convert(value, annotation, str_keys=True, dec_hook=_into_model)
-        except msgspec.ValidationError as error:
+        except Exception as error:  # a class's own check may raise anything
             problem = str(error)
         raise ResultMismatch(f"the result is no {getattr(annotation, '__name__', annotation)}: {problem}", value)
 
     return read
+
+
+def _can_be_made(annotation: Any) -> bool:
+    """Whether JSON becomes such a value: msgspec takes a class that it doesn't know for one of the caller's own."""
+    try:
+        parts = list(reachable(msgspec.inspect.type_info(annotation)))
+    except Exception:
+        return False
+    custom = [part.cls for part in parts if isinstance(part, msgspec.inspect.CustomType)]
+    return all(kind is object or is_model(kind) for kind in custom)
 
 
 def _into_model(kind: Any, value: Any) -> Any:

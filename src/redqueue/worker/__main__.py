@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from redqueue.defaults import DEFAULT_GRACE, DEFAULT_LEASE, DEFAULT_PREFIX, DEFAULT_UNKNOWN_GRACE
+from redqueue.defaults import DEFAULT_GRACE, DEFAULT_LEASE, DEFAULT_PREFIX, DEFAULT_UNKNOWN_GRACE, GENERIC_TASK
 from redqueue.errors import BadInput, ConfigurationError, RedisRefused, RedisUnavailable, RegistrationError, WorkerStuck
 from redqueue.registry.registry import ServiceRegistry
 from redqueue.units import check_int, to_ms
@@ -157,6 +157,7 @@ def _make(options: argparse.Namespace) -> tuple[Worker, ServiceRegistry]:
     registries = [_load(name) for name in options.modules]
     if any(one is not registries[0] for one in registries):
         raise ConfigurationError("the modules name different registries; one worker has one")
+    _refuse_empty(registries[0], options)
     worker = Worker(
         _queues(options.queues, options.concurrency),
         options.url,
@@ -191,6 +192,21 @@ def _load(name: str) -> ServiceRegistry:
     if not isinstance(registry, ServiceRegistry):
         raise ConfigurationError(f"{module_name} has no ServiceRegistry of the name {attribute!r}")
     return registry
+
+
+def _refuse_empty(registry: ServiceRegistry, options: argparse.Namespace) -> None:
+    """A registry without anything runs the built-in tasks at most: one was meant that has a name of its own."""
+    queues = _queues(options.queues, options.concurrency)
+    if registry.job_types() or registry.has_generic_tasks or queues is None or GENERIC_TASK in queues:
+        return
+    names = [
+        f"{module}:{name}"
+        for module in (one.partition(":")[0] for one in options.modules)
+        for name, value in vars(sys.modules[module]).items()
+        if isinstance(value, ServiceRegistry) and value is not registry
+    ]
+    hint = f"; there is {', '.join(names)}" if names else ""
+    raise ConfigurationError(f"the registry names no processor, service or task{hint}")
 
 
 def _broken(module: str, error: Exception) -> ConfigurationError:

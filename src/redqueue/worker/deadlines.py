@@ -87,11 +87,13 @@ class Deadlines:
 
     def _look(self) -> None:
         self._timer = None
-        while self._heap and (self._heap[0][2].timed is None or self._heap[0][0] <= monotonic()):
-            timed = heapq.heappop(self._heap)[2].timed
-            if timed is None:
-                self._forgotten -= 1
-            else:
-                timed.due = None
-                self._on_due(timed)
-        self._arm()
+        try:
+            while self._heap and (self._heap[0][2].timed is None or self._heap[0][0] <= monotonic()):
+                timed = heapq.heappop(self._heap)[2].timed
+                if timed is None:
+                    self._forgotten -= 1
+                else:
+                    timed.due = None
+                    self._on_due(timed)
+        finally:
+            self._arm()

@@ -9,7 +9,7 @@ import msgspec
 
 from redqueue.context import JobContext, JobFacts, Receipt
 from redqueue.core.lease import Claimed
-from redqueue.core.lifecycle import RunRules
+from redqueue.core.lifecycle import RunRules, Settlement
 from redqueue.core.report import LINE, PROGRESS, STATE, Kind, line_text, progress_text, state_text
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Run:
     Attributes:
         stopped: why the run was told to stop; empty: it was not.
         entered: its coroutine has begun; a task that is cancelled before never runs.
+        decided: what becomes of the job, while its `on_failed` is told.
         due: when something is to be done about it.
         in_thread: a thread of the worker is busy with it.
         over: it was given up, so what it still does concerns nobody.
@@ -41,6 +42,7 @@ class Run:
         "child",
         "claimed",
         "context",
+        "decided",
         "due",
         "entered",
         "facts",
@@ -64,6 +66,7 @@ class Run:
         self.entered = False
         self.in_thread = False
         self.over = False
+        self.decided: Settlement | None = None
         self.replaced = False
         self.due: Deadline | None = None
         self.task: asyncio.Task[None] | None = None

@@ -149,7 +149,7 @@ class Runner:
             del self._runs[claimed]
             run.over = True
             self._stuck.add(run)
-            run.pump.settle(claimed, Release(INTERRUPTED), run.attempt, run.rules)
+            run.pump.settle(claimed, run.decided or Release(INTERRUPTED), run.attempt, run.rules)
         self._idle.set()
 
     async def wait_idle(self) -> None:
@@ -304,6 +304,7 @@ class Runner:
             return None
         if isinstance(error, EndedInChild | LeaseLost):
             return None  # the child called it; or another run has the job
+        run.decided = settlement  # whatever becomes of the telling
         return cause_of(run, error)
 
     def _call_child(self, run: Run) -> Settlement:
@@ -402,7 +403,7 @@ class Runner:
         if run.in_thread:
             run.replaced = True
             self._threads.replace_one()
-        self._finish(run, stopped(run), None)
+        self._finish(run, run.decided or stopped(run), None)
         run.over = True
         if run.task is not None:
             run.task.cancel()

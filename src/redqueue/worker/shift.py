@@ -172,7 +172,6 @@ class Shift:
         logger.info("%s works on %s, on %s", self._session.worker, queues, self._transport.target)
 
     async def _run(self) -> None:
-        self._heartbeat.start()
         queues = tuple(self._config.limits)
         self._hooks.tell("start", WorkerStarted(self._session.worker, queues, self._config.concurrency))
         chores = [
@@ -186,6 +185,7 @@ class Shift:
         stopping = self.loop.create_task(self._stop.wait())
         ended: list[BaseException | None] = []
         try:
+            self._heartbeat.start()
             await asyncio.wait([stopping, *pumping, *chores], return_when=asyncio.FIRST_COMPLETED)
             await self._finish(pumping)
         except asyncio.CancelledError:
@@ -283,6 +283,9 @@ class Shift:
             return answer.result() if answer.done() else None
         finally:
             stopped.cancel()
+            answer.cancel()
+            # Once, so that a resource can be closed in peace.
+            await asyncio.wait([answer], timeout=RESOURCES_WITHIN)
             await _end([answer])
 
     def _stop_run(self, pump: Pump, run: Claimed, word: str) -> None:
