@@ -73,7 +73,9 @@ def test_what_is_no_backoff_is_refused(value: object) -> None:
         check_backoff("backoff", value)
 
 
-@pytest.mark.parametrize("value", [0, 5, 0.5, timedelta(seconds=5), Exponential(), Linear()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [0, 5, 0.5, timedelta(seconds=5), Exponential(), Linear()], ids=lambda value: type(value).__name__
+)
 def test_numbers_timedeltas_and_objects_with_a_delay_are_backoffs(value: object) -> None:
     assert check_backoff("backoff", value) is value
 

@@ -11,6 +11,7 @@ the other examples. Open http://127.0.0.1:8000/, or:
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, aclosing, asynccontextmanager
@@ -360,9 +361,16 @@ def create_app(url: str, folder: Path) -> FastAPI:
     return app
 
 
-if __name__ == "__main__":  # child processes import this file, too
+def serve(port: int) -> None:
+    """The app on loopback, with a folder and an embedded server that go with it."""
+    # After its shutdown uvicorn raises the signal again: without this SIGTERM would end the process there.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            uvicorn.run(create_app(f"embedded://{folder}/data", Path(folder)), timeout_graceful_shutdown=5)
+            uvicorn.run(create_app(f"embedded://{folder}/data", Path(folder)), port=port, timeout_graceful_shutdown=5)
         finally:
             embedded.stop(f"{folder}/data")
+
+
+if __name__ == "__main__":  # child processes import this file, too
+    serve(8000)

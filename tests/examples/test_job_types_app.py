@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import socket
+import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -128,3 +134,39 @@ async def test_the_page_has_the_script_of_the_status_element(client: httpx.Async
     assert '<script type="module" src="/api/jobs/job-status.js"></script>' in page.text
     script = await client.get("/api/jobs/job-status.js")
     assert script.headers["Content-Type"].startswith("text/javascript")
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # Ended, and not waited for by its new parent, as in a container whose first process does not.
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_its_folder_and_server_go_with_it(
+    number: int, program: Callable[..., subprocess.Popen[str]], tmp_path: Path, until: Callable[..., Any]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = program("-c", f"from examples.job_types import app; app.serve({port})")
+    deadline = time.monotonic() + 40
+    while True:
+        try:
+            assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
+            break
+        except httpx.TransportError:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    (folder,) = (path.parent for path in tmp_path.glob("*/data"))
+    server = int((folder / "data" / "server.pid").read_text())
+    process.send_signal(number)
+    said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert not folder.exists()
+    until(lambda: is_there(server), lambda there: not there)

@@ -26,7 +26,7 @@ from typing_extensions import TypedDict
 from redqueue.errors import InvalidArguments, RegistrationError
 from redqueue.registry.decoding import decoder_of, refuse_bombs
 from redqueue.registry.unknown_fields import check_of
-from redqueue.shapes import JobData
+from redqueue.shapes import FileOperation, JobData
 
 SECRET = "s3cr3t"
 WHOLE = st.integers(-(2**63), 2**63 - 1)
@@ -107,6 +107,18 @@ class CatRow(msgspec.Struct, array_like=True, tag="cat"):
 class DogRow(msgspec.Struct, array_like=True, tag="dog"):
     y: int
     data: Data
+
+
+class ColorRow(msgspec.Struct, array_like=True, tag="color"):
+    x: int
+    color: Color
+
+
+@dataclasses.dataclass
+class Colored:
+    way: Literal["n", "s"]
+    byName: dict[str, dict[Color, int]] | None = None
+    pair: tuple[int, Color] | None = None
 
 
 class Holder(msgspec.Struct, forbid_unknown_fields=True):
@@ -210,16 +222,16 @@ WRONG: list[tuple[Any, str, str]] = [
     (int, '"1"', "$: expected `int`, got `str`"),
     (bool, "1", "$: expected `bool`, got `int`"),
     (int, "1.0", "$: expected `int`, got `float`"),
-    (Color, f'"{SECRET}"', "$: none of the values allowed"),
-    (Literal["a"], f'"{SECRET}"', "$: none of the values allowed"),
-    (Literal[1], "733733", "$: none of the values allowed"),
-    (Cat | Dog, f'{{"type": "{SECRET}"}}', "$.type: invalid value"),
+    (Color, f'"{SECRET}"', "$: none of the values allowed: 'red'"),
+    (Literal["a"], f'"{SECRET}"', "$: none of the values allowed: 'a'"),
+    (Literal[1, "a"] | None, "733733", "$: none of the values allowed: 1, 'a'"),
+    (Cat | Dog, f'{{"type": "{SECRET}"}}', "$.type: none of the values allowed: 'cat', 'dog'"),
     (datetime, f'"{SECRET}"', "$: invalid RFC3339 encoded datetime"),
     (UUID, f'"{SECRET}"', "$: invalid UUID"),
     (Decimal, f'"{SECRET}"', "$: invalid decimal string"),
     (bytes, f'"{SECRET}!"', "$: invalid base64 encoded string"),
     (dict[int, int], f'{{"{SECRET}": 1}}', "a key of $: expected `int`, got `str`"),
-    (dict[Color, int], f'{{"{SECRET}": 1}}', "a key of $: none of the values allowed"),
+    (dict[Color, int], f'{{"{SECRET}": 1}}', "a key of $: none of the values allowed: 'red'"),
     (Annotated[str, msgspec.Meta(max_length=3)], f'"{SECRET}"', "$: expected `str` of length <= 3"),
     (Model, f'{{"x": "{SECRET}"}}', "$.x: input should be a valid integer"),
     (list[Model], f'[{{"x": 1, "inner": {{"x": "{SECRET}"}}}}]', "$[0].inner.x: input should be a valid integer"),
@@ -232,6 +244,49 @@ WRONG: list[tuple[Any, str, str]] = [
     (Any, "{", "$: not JSON: "),
     (Any, "1 2", "$: not JSON: "),
 ]
+
+
+OPERATIONS = "'resize', 'thumbnail', 'crop', 'convert', 'strip', 'orient', 'unpack', 'pack', 'checksum', 'text'"
+FORMATS = "'gif', 'jpeg', 'png', 'webp'"
+ALLOWED: list[tuple[Any, str, str]] = [
+    (
+        list[FileOperation],
+        '[{"op": "convert", "format": "s3cr3t"}]',
+        f"$[0].format: none of the values allowed: {FORMATS}",
+    ),
+    (
+        list[FileOperation],
+        '[{"op": "s3cr3t"}]',
+        f"$[0].op: none of the values allowed: {OPERATIONS} and 3 more",
+    ),
+    (CatRow | DogRow | None, '["s3cr3t", 1]', "$[0]: none of the values allowed: 'cat', 'dog'"),
+    (DogRow | ColorRow, '["color", 1, "s3cr3t"]', "$[2]: none of the values allowed: 'red'"),
+    (Colored, '{"way": "s3cr3t"}', "$.way: none of the values allowed: 'n', 's'"),
+    (
+        Colored,
+        '{"way": "n", "byName": {"s3cr3t": {"s3cr3t": 1}}}',
+        "a key of $.byName[...]: none of the values allowed: 'red'",
+    ),
+    (Colored, '{"way": "n", "pair": [1, "s3cr3t"]}', "$.pair[1]: none of the values allowed: 'red'"),
+    (dict[str, list[Color]], '{"s3cr3t": ["red", "s3cr3t"]}', "$[...][1]: none of the values allowed: 'red'"),
+    (
+        dict[str, FileOperation],
+        '{"a": {"op": "convert", "format": "s3cr3t"}}',
+        "$[...].format: none of the values allowed",
+    ),
+    (Literal["' - at `$.x", "\n" + "x" * 999], '"s3cr3t"', "$: none of the values allowed: "),
+    (list[Color], '["s3cr3t", ', "$[0]: none of the values allowed"),
+]
+
+
+@pytest.mark.parametrize(("annotation", "raw", "problem"), ALLOWED, ids=lambda part: str(part)[:50])
+def test_what_is_allowed_instead_is_named(annotation: Any, raw: str, problem: str) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        decoder_of("f", annotation)(raw.encode())
+    message = str(caught.value)
+    assert message == f"f: {problem}" or (problem.endswith(": ") and message.startswith(f"f: {problem}"))
+    assert message.isprintable() and len(message) < 300 and SECRET not in message
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(("annotation", "raw", "value"), GOOD, ids=lambda part: str(part)[:50])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -101,7 +101,18 @@ def test_a_dry_run_counts_and_deletes_nothing(tasks: Tasks, engine: Engine, data
     assert len(ids(engine)) == 101
 
 
-@pytest.mark.parametrize("given", [{"dryRun": True}, {"dry-run": True}, {"dry_run": "yes"}, {"dry_run": 1}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dryRun": True},
+        {"dry-run": True},
+        {"dry run": True},
+        {" dry_run": True},
+        {"Dry.Run!": True},
+        {"dry_run": "yes"},
+        {"dry_run": 1},
+    ],
+)
 def test_a_misspelt_dry_run_deletes_nothing(engine: Engine, database: str, given: dict[str, Any]) -> None:
     with pytest.raises(Discard, match="nothing was deleted"):
         CleanupOldData({"logs": table(database)})("logs", 30, job_context(given=given))
@@ -222,6 +233,51 @@ def test_what_sqlite_holds_that_is_no_date_stays(tmp_path: Any) -> None:
     with engine.connect() as connection:
         assert list(connection.exec_driver_sql("SELECT id FROM logs ORDER BY id").scalars()) == [1, 2, 3, 5]
     engine.dispose()
+
+
+def test_times_in_sqlite_count_with_their_offset_and_must_be_times(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    cutoff = datetime.now(UTC) - timedelta(days=30)
+    # The first two are an hour younger, whatever their text looks like; the next two an hour older.
+    young, old = cutoff + timedelta(hours=1), cutoff - timedelta(hours=1)
+    west, east = timezone(timedelta(hours=-12)), timezone(timedelta(hours=14))
+    written = [
+        young.astimezone(west).isoformat(" "),
+        young.replace(tzinfo=None).isoformat(),
+        old.astimezone(east).isoformat(" "),
+        f"{old:%Y-%m-%dT%H:%M:%SZ}",
+        "2020-13-45",
+        "2020-01-01 or so",
+        "2020-01-01",
+    ]
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE logs (id INTEGER PRIMARY KEY, at DATETIME)")
+        connection.exec_driver_sql("INSERT INTO logs VALUES (?, ?)", list(enumerate(written)))
+    assert CleanupOldData({"logs": table(url)})("logs", 30, job_context()).deleted == 3
+    with engine.connect() as connection:
+        assert list(connection.exec_driver_sql("SELECT id FROM logs ORDER BY id").scalars()) == [0, 1, 4, 5]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("DECIMAL(10, 2)", ["0.123", "0.126"]),
+        ("DATETIME", ["2020-01-01T00:00:00", "2020-01-02T00:00:00"]),
+        ("DATETIME", ["2020-01-01 00:00:00.000000", "2020-01-02T00:00:00"]),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 10])
+def test_keys_by_which_no_row_is_found_are_refused(tmp_path: Any, kind: str, keys: list[str], batch: int) -> None:
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE logs (id {kind} PRIMARY KEY, at DATETIME)")
+        connection.exec_driver_sql("INSERT INTO logs VALUES (?, '2001-01-01')", [(key,) for key in keys])
+    engine.dispose()
+    with pytest.raises(ConfigurationError, match="take a key of whole numbers or text"):
+        CleanupOldData({"logs": table(url, batch=batch)})("logs", 30, job_context())
 
 
 def test_rows_that_can_not_be_deleted_are_not_tried_for_ever(tmp_path: Any) -> None:

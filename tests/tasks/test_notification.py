@@ -21,11 +21,12 @@ import pytest
 
 from redqueue import Queue, ServiceRegistry, Worker
 from redqueue.context import JobContext
-from redqueue.errors import ConfigurationError, Discard, InvalidOption
+from redqueue.errors import ConfigurationError, Discard, InvalidOption, JobCancelled, Snooze
 from redqueue.processors.data_export import AskedBy, DataExportProcessor, ExportSource, Filters
 from redqueue.processors.email import SmtpSender
 from redqueue.processors.sms import NumberRefused, ProviderBusy, ProviderMisconfigured, SmsMessage
 from redqueue.processors.storage import Storage
+from redqueue.tasks import RecipientRefused
 from redqueue.tasks.channels import NotNow
 from redqueue.tasks.notification import SendNotification
 from redqueue.tasks.notifier import Notifier
@@ -93,8 +94,8 @@ def test_users_are_told_in_the_application(tasks: Tasks, name: str) -> None:
     }  # fmt: skip
     assert users.told == [("u1", "Hi"), ("u2", "Hi")]
     assert [context["about"] for context in users.contexts] == [7, 7]
-    first, second = (context["idempotency_key"] for context in users.contexts)
-    assert first.startswith("generic-task:") and first.endswith(":0") and second == f"{first[:-1]}1"
+    first, second = (context["idempotency_key"].partition(":") for context in users.contexts)
+    assert first[0] == second[0] and first[2] != second[2]
 
 
 def test_a_plain_function_runs_in_a_thread_and_knows_its_job() -> None:
@@ -115,7 +116,7 @@ def test_a_retry_tells_only_those_who_were_not_told(tasks: Tasks) -> None:
     users = Users(away={"u2": 2})
     parts = {"notifier": Notifier(in_app=users.notify)}
     result = tasks.result(parts, "send_notification", "in_app", ["u1", "u2", "u3"], "Hi", retries=2)
-    assert [user for user, _ in users.told] == ["u1", "u2", "u3"]
+    assert [user for user, _ in users.told] == ["u1", "u3", "u2"], "the others don't wait for one"
     assert entries(result) == [("u1", "sent"), ("u2", "sent"), ("u3", "sent")]
 
 
@@ -146,9 +147,76 @@ def test_after_a_kill_at_most_one_recipient_is_told_twice(real_url: str, tmp_pat
                 worker.kill()
                 worker.wait(GUARD)
     assert result["successful"] == 5
-    told = (tmp_path / "told").read_text().splitlines()
-    twice = "u2 generic-task:j:2"
-    assert sorted(told) == sorted([*(f"u{n} generic-task:j:{n}" for n in range(5)), twice])
+    told = [line.split() for line in (tmp_path / "told").read_text().splitlines()]
+    assert sorted(user for user, _ in told) == ["u0", "u1", "u2", "u2", "u3", "u4"]
+    assert len({key for _, key in told}) == 5, "who is told twice is told with the same key"
+
+
+def test_a_job_with_the_id_of_an_earlier_one_has_other_keys(tasks: Tasks) -> None:
+    users, provider = Users(), Provider()
+    parts = {"notifier": Notifier(in_app=users.notify, sms=provider)}
+    for kind, to in (("in_app", "u1"), ("sms", "+4915123456789")):
+        for _ in range(2):
+            tasks.result(parts, "send_notification", kind, [to], "Hi", job_id="again")
+            assert tasks.queue.remove("again")
+    keys = [
+        *(context["idempotency_key"] for context in users.contexts),
+        *(one.idempotency_key for one in provider.sent),
+    ]
+    assert len(keys) == len(set(keys)) == 4
+
+
+async def test_settings_that_change_between_attempts_drop_nobody() -> None:
+    """With a region two notations are one number; without it they are two targets."""
+    numbers = ["+4915123456789", "0151 23456789", "+4915123456780", "+4915123456781"]
+    first = job_context()
+    last = Provider(errors={"+4915123456781": [ConnectionError("no connection")]})
+    with pytest.raises(ConnectionError):
+        await SendNotification(Notifier(sms=last, default_region="DE"))("sms", numbers, "Hi", first)
+    assert [message.to for message in last.sent] == ["+4915123456789", "+4915123456780"]
+    provider, restored = Provider(), first.checkpoints[-1]
+    result = await SendNotification(Notifier(sms=provider))("sms", numbers, "Hi", job_context(restored=restored))
+    assert [message.to for message in provider.sent] == ["+4915123456781"]
+    assert [(one.to, one.status) for one in result.results] == [
+        ("+4915123456789", "sent"),
+        ("0151 23456789", "failed"),
+        ("+4915123456780", "sent"),
+        ("+4915123456781", "sent"),
+    ]
+
+
+async def test_one_bad_user_keeps_nobody_from_being_told() -> None:
+    told: list[str] = []
+
+    def notify(user_id: str, message: str, context: Mapping[str, Any]) -> None:
+        if user_id == "gone":
+            raise RecipientRefused("no such user")
+        if user_id == "bad":
+            raise KeyError("canary")
+        told.append(user_id)
+
+    send = SendNotification(Notifier(in_app=notify))
+    first = job_context(attempt=1, retries=1)
+    with pytest.raises(NotNow, match="1 of 4 could not be told: the in_app function raised KeyError") as put_off:
+        await send("in_app", ["bad", "gone", "a", "b"], "Hi", first)
+    assert told == ["a", "b"] and isinstance(put_off.value.__cause__, KeyError)
+    last = job_context(attempt=2, retries=1, restored=first.checkpoints[-1])
+    result = await send("in_app", ["bad", "gone", "a", "b"], "Hi", last)
+    assert told == ["a", "b"] and [one.status for one in result.results] == ["failed", "failed", "sent", "sent"]
+    assert [one.error for one in result.results[:2]] == ["the in_app function raised KeyError", "no such user"]
+
+
+@pytest.mark.parametrize("error", [Discard("never"), Snooze(5, "later"), JobCancelled("j", "stop")])
+async def test_what_steers_the_job_is_not_of_one_recipient(error: Exception) -> None:
+    asked: list[str] = []
+
+    def notify(user_id: str, message: str, context: Mapping[str, Any]) -> None:
+        asked.append(user_id)
+        raise error
+
+    with pytest.raises(type(error)):
+        await SendNotification(Notifier(in_app=notify))("in_app", ["a", "b"], "Hi", job_context())
+    assert asked == ["a"]
 
 
 # -- e-mail
@@ -181,6 +249,14 @@ def test_each_gets_a_mail_of_their_own(tasks: Tasks, plain_server: Any) -> None:
     assert "Ready, <you>" in message.get_body(("plain",)).get_content()
     assert message["Message-ID"] == result["results"][0]["messageId"]
     assert len({mail.message["Message-ID"] for mail in plain_server.mails}) == 2
+
+
+def test_one_address_is_told_once_however_it_is_written(tasks: Tasks, plain_server: Any) -> None:
+    parts = {"notifier": Notifier(email=sender(plain_server.port))}
+    recipients = ["Ada <ada@example.com>", "ada@example.com", " ada@EXAMPLE.com", "Ada@example.com"]
+    result = tasks.result(parts, "send_notification", "email", recipients, "Hi")
+    assert entries(result) == [("ada@example.com", "sent"), ("Ada@example.com", "sent")]
+    assert len(plain_server.mails) == 2
 
 
 def test_mail_without_a_template_is_plain_text(tasks: Tasks, plain_server: Any) -> None:
@@ -238,7 +314,6 @@ def test_numbers_are_read_and_told_once(tasks: Tasks) -> None:
     result = tasks.result(parts, "sendNotification", "sms", numbers, "Hi", job_id="j")
     assert entries(result) == [("+4915123456789", "sent"), ("nobody", "failed"), ("+4915123456780", "failed")]
     assert result["results"][0]["messageId"] == "id-1" and result["results"][2]["error"] == "unsubscribed"
-    assert [message.idempotency_key for message in provider.sent] == ["generic-task:j:0"]
 
 
 def test_a_busy_provider_is_asked_later_and_a_wrong_setting_fails_at_once(tasks: Tasks) -> None:
@@ -396,7 +471,8 @@ class Own:
 def test_a_notifier_of_your_own_is_asked_for_each_recipient_alone(tasks: Tasks) -> None:
     own = Own(failures=1)
     tasks.result({"notifier": own}, "send_notification", "pager", ["a", "b", "c"], "Hi", retries=1, job_id="j")
-    assert own.sent == [(["a"], "generic-task:j:0"), (["b"], "generic-task:j:1"), (["c"], "generic-task:j:2")]
+    assert [recipients for recipients, _ in own.sent] == [["a"], ["b"], ["c"]]
+    assert len({key for _, key in own.sent}) == 3
 
 
 def test_the_same_notifier_tells_of_an_export(real_url: str, storage: Storage) -> None:
@@ -427,8 +503,11 @@ async def test_the_notifier_sends_without_a_job(plain_server: Any) -> None:
     plain_server.refused["ada@example.com"] = "451 later"
     with pytest.raises(NotNow, match="451 later"):
         await notifier.send("email", ["ada@example.com"], "Hi", {}, idempotency_key="k")
-    with pytest.raises(ConnectionError):
+    with pytest.raises(NotNow, match="ConnectionError"):
         await notifier.send("in_app", ["u2"], "Hi", {}, idempotency_key="k")
+    users.away["u2"] = 1
+    result = await notifier.send("in_app", ["u2", "u3"], "Hi", {}, idempotency_key="k")
+    assert [one.status for one in result.results] == ["failed", "sent"]
     with pytest.raises(Discard, match="no kind 'sms'; it has email, in_app"):
         await notifier.send("sms", ["u2"], "Hi", {}, idempotency_key="k")
 

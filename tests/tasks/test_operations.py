@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from redqueue.context import JobContext
 from redqueue.registry import ServiceRegistry
-from redqueue.tasks import process_data
+from redqueue.tasks import operations, process_data
 from redqueue.tasks.pure import register_pure
 from redqueue.testing import job_context
 
@@ -50,6 +50,8 @@ def names(rows: list[dict[str, Any]]) -> str:
         ({"tags": {"contains": "b"}}, "Ann"),
         ({"name": {"contains": "o"}}, "Bob"),
         ({"age": {"eq": None}}, "Bob"),
+        ({"age": 31.0}, "Ann"),
+        ({"tags": ["a", "b"]}, "Ann"),
     ],
 )
 def test_filter_keeps_what_meets_every_condition(where: Any, found: str) -> None:
@@ -140,6 +142,24 @@ def test_validate_knows_required_fields_and_kinds() -> None:
         ("group", [1], {"by": "a"}, "group takes an array of objects"),
         ("validate", ROWS, {"types": {"a": "int"}}, "types of 'a' must be one of text"),
         ("transform", ROWS, {"rename": []}, "nothing wrong"),
+        ("transform", ROWS, {"rename": {"name": ["x"]}}, "rename must give text for each field"),
+        ("validate", ROWS, {"types": {"name": ["text"]}}, "types must give text for each field"),
+        ("sort", ROWS, {}, "sort of objects needs by"),
+        ("sort", [2, {"a": 1}], {"by": []}, "sort of objects needs by"),
+        ("filter", ROWS, {"where": {f"f{n}": 1 for n in range(101)}}, "where takes at most 100 names, not 101"),
+        ("validate", ROWS, {"types": {f"f{n}": "text" for n in range(101)}}, "types takes at most 100 names"),
+        *(
+            (operation, ROWS, {name: [f"f{n}" for n in range(101)]}, f"{name} takes at most 100 names, not 101")
+            for operation, name in [
+                ("sort", "by"),
+                ("dedupe", "by"),
+                ("group", "by"),
+                ("transform", "pick"),
+                ("transform", "omit"),
+                ("aggregate", "fields"),
+                ("validate", "required"),
+            ]
+        ),
     ],
 )
 def test_what_cannot_be_done_says_why(operation: str, data: Any, options: dict[str, Any], problem: str) -> None:
@@ -148,6 +168,45 @@ def test_what_cannot_be_done_says_why(operation: str, data: Any, options: dict[s
         return
     with pytest.raises(ValueError, match=problem):
         run(operation, data, **options)
+
+
+def test_sort_looks_at_each_field_of_an_item_once_a_pass() -> None:
+    looks = 0
+
+    class Row(dict[str, Any]):
+        def get(self, key: Any, default: Any = None) -> Any:
+            nonlocal looks
+            looks += 1
+            return super().get(key, default)
+
+    by = [f"f{n}" for n in range(100)]
+    items = [Row(dict.fromkeys(by, -n)) for n in range(50)]
+    assert process_data(items, "sort", job_context(given={"by": by})) == items[::-1]
+    assert looks <= 4 * len(by) * len(items)
+
+
+def test_validate_stops_at_the_problems_that_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+    problem_of = operations._problem_of
+
+    def look(item: Any) -> str | None:
+        looked.append(item)
+        return problem_of(item)
+
+    monkeypatch.setattr(operations, "_problem_of", look)
+    required = [f"f{n}" for n in range(100)]
+    result = run("validate", [{"a": 1}] * 1_000, required=required)
+    assert (result["valid"], result["count"], len(result["problems"])) == (False, 1_000, 100)
+    assert len(looked) == 1
+
+
+def test_filter_tells_true_from_one_at_any_depth() -> None:
+    rows: list[dict[str, Any]] = [{"v": [True]}, {"v": {"a": [1]}}, {"v": [1]}, {"v": {"a": [True]}}]
+    assert run("filter", rows, where={"v": {"eq": [1]}}) == [{"v": [1]}]
+    assert run("filter", rows, where={"v": {"in": [{"a": [True]}, [1]]}}) == rows[2:]
+    assert run("filter", [{"v": [[1], [True]]}, {"v": [[1]]}], where={"v": {"contains": [True]}}) == [
+        {"v": [[1], [True]]}
+    ]
 
 
 def test_an_application_adds_operations_of_its_own() -> None:

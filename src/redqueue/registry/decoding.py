@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import signature
 from typing import Any, Final, TypeAlias
 
@@ -80,7 +80,7 @@ def decoder_of(name: str, annotation: Any, places: Sequence[str] = ()) -> Decode
         except MemoryError:
             raise
         except Exception as error:
-            problem = _problem(error)
+            problem = _problem(error, info, raw)
         # Outside of the except: the exception that holds the value must not travel as this one's context.
         raise InvalidArguments(f"{name}: {_with_names(problem, places)}")
 
@@ -180,7 +180,7 @@ _PLAIN_TEXT: Final = re.compile(
 )
 
 
-def _problem(error: Exception) -> str:
+def _problem(error: Exception, info: inspect.Type, raw: bytes) -> str:
     if not isinstance(error, msgspec.ValidationError):
         return f"$: {_unreadable(error)}"
     text, _, path = str(error).rpartition(" - at `")
@@ -192,7 +192,10 @@ def _problem(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(cause, _Refused):
         return f"{path}{cause.path}: {escaped(cause.text)}"
-    return f"{escaped(path)}: {_text(text) if cause is None else _own_check(cause)}"
+    if cause is not None:
+        return f"{escaped(path)}: {_own_check(cause)}"
+    allowed = _listed(_allowed_at(info, raw, path)) if text.startswith(_NOT_AMONG) else ""
+    return f"{escaped(path)}: {f'none of the values allowed: {allowed}' if allowed else _text(text)}"
 
 
 def _text(text: str) -> str:
@@ -206,6 +209,110 @@ def _text(text: str) -> str:
     if text.startswith("Invalid enum value "):
         return "none of the values allowed"
     return escaped(_lowered(text)) if _PLAIN_TEXT.fullmatch(text) else "invalid value"
+
+
+_NOT_AMONG: Final = ("Invalid enum value ", "Invalid value ")
+"""Of literals and enums; of the tags of structs."""
+
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_MOST_LISTED: Final = 10
+
+
+def _listed(values: Iterable[object]) -> str:
+    shown = [quoted(value, 40) if isinstance(value, str) else str(value) for value in values if value is not None]
+    more = len(shown) - _MOST_LISTED
+    return ", ".join(shown[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _allowed_at(info: inspect.Type, raw: bytes, path: str) -> list[Any]:
+    """What the type takes there, each once; nothing where that can't be told.
+
+    The value is looked at only for its tags: structs of a union may have fields of one name and different types.
+    """
+    of_key = path.startswith("a key of ")
+    steps = [found[1] or found[2] for found in _STEP.finditer(path)]
+    try:
+        value = msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        return []
+    infos = [info]
+    for at, step in enumerate(steps):
+        if at == len(steps) - 1 and not of_key and (tags := [tag for one in infos for tag in _tags(one, step)]):
+            return list(dict.fromkeys(tags))
+        infos = [below for one in infos for below in _below(one, step, value)]
+        value = _value_below(value, step)
+    return list(dict.fromkeys(allowed for one in infos for allowed in _allowed(one, of_key)))
+
+
+def _tags(info: inspect.Type, step: str) -> Iterator[str | int]:
+    match info:
+        case inspect.Metadata():
+            yield from _tags(info.type, step)
+        case inspect.UnionType():
+            for part in info.types:
+                yield from _tags(part, step)
+        case inspect.StructType(tag=tag) if tag is not None:
+            if step == ("0" if info.array_like else info.tag_field):
+                yield tag
+
+
+def _below(info: inspect.Type, step: str, value: Any) -> Iterator[inspect.Type]:
+    match info:
+        case inspect.Metadata():
+            yield from _below(info.type, step, value)
+        case inspect.UnionType():
+            for part in info.types:
+                yield from _below(part, step, value)
+        case inspect.StructType(array_like=True) | inspect.NamedTupleType() | inspect.TupleType():
+            yield from _at_place(info, step, value)
+        case inspect.StructType() | inspect.DataclassType() | inspect.TypedDictType():
+            if _is_tagged_so(info, value):
+                yield from (field.type for field in info.fields if field.encode_name == step)
+        case inspect.ListType() | inspect.SetType() | inspect.FrozenSetType() | inspect.VarTupleType():
+            if step.isdecimal():
+                yield info.item_type
+        case inspect.DictType() if step == "...":
+            yield info.value_type
+
+
+def _at_place(
+    info: inspect.StructType | inspect.NamedTupleType | inspect.TupleType, step: str, value: Any
+) -> Iterator[inspect.Type]:
+    items = info.item_types if isinstance(info, inspect.TupleType) else [field.type for field in info.fields]
+    place = int(step) if step.isdecimal() else -1
+    if isinstance(info, inspect.StructType) and info.tag is not None:
+        if not isinstance(value, list) or value[:1] != [info.tag]:
+            return
+        place -= 1
+    if 0 <= place < len(items):
+        yield items[place]
+
+
+def _is_tagged_so(info: inspect.Type, value: Any) -> bool:
+    if not isinstance(info, inspect.StructType) or info.tag is None:
+        return True
+    return isinstance(value, dict) and value.get(info.tag_field, info.tag) == info.tag
+
+
+def _value_below(value: Any, step: str) -> Any:
+    if isinstance(value, dict):
+        return value.get(step)
+    return value[int(step)] if isinstance(value, list) and step.isdecimal() and int(step) < len(value) else None
+
+
+def _allowed(info: inspect.Type, of_key: bool) -> Iterator[Any]:
+    match info:
+        case inspect.Metadata():
+            yield from _allowed(info.type, of_key)
+        case inspect.UnionType():
+            for part in info.types:
+                yield from _allowed(part, of_key)
+        case inspect.DictType() if of_key:
+            yield from _allowed(info.key_type, False)
+        case inspect.LiteralType() if not of_key:
+            yield from info.values
+        case inspect.EnumType() if not of_key:
+            yield from (member.value for member in info.cls)
 
 
 def _unreadable(error: Exception) -> str:

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from redqueue.errors import Discard, RedQueueError
+from redqueue.errors import Discard, JobCancelled, LeaseLost, RedQueueError, Steering
 from redqueue.processors.notifying import Notifies
 from redqueue.registry.binding import is_async
 from redqueue.registry.names import escaped
@@ -31,6 +31,18 @@ class NotNow(RedQueueError):
     """This recipient could not be told for now; others may be. Its text has nothing secret."""
 
 
+class RecipientRefused(RedQueueError):
+    """Raised by an application's in-app function: this recipient will never do. It becomes a failed entry.
+
+    Args:
+        reason: stands in the job's result, so nothing secret: the first 200 characters of it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason: Final = reason
+        super().__init__(reason)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What recipients are told.
@@ -38,12 +50,10 @@ class Message:
     Attributes:
         text: what a person reads.
         context: what a subject or template is taken from.
-        since: tells this message from another one with the same idempotency key, when a job's id is used again.
     """
 
     text: str = field(repr=False)
     context: Mapping[str, Any] = field(repr=False)
-    since: str = ""
 
 
 class TellingSession(Protocol):
@@ -98,14 +108,24 @@ class _InAppSession:
         self._message = message
 
     async def tell(self, to: str, idempotency_key: str, /) -> Delivery:
-        """What the function raises is an outage."""
+        """What the function raises is of this recipient alone, but for what steers the job or ends it."""
+        try:
+            await self._call(to, idempotency_key)
+        except RecipientRefused as refused:
+            return failed(to, refused.reason)
+        except (Steering, JobCancelled, LeaseLost):
+            raise
+        except Exception as error:  # not its text, which may have anything in it
+            raise NotNow(f"the in_app function raised {type(error).__name__}") from error
+        return told(to)
+
+    async def _call(self, to: str, idempotency_key: str) -> None:
         context = {**self._message.context, "idempotency_key": idempotency_key}
         notify: Any = self._notify
         if is_async(notify):
             await notify(to, self._message.text, context)
         else:
             await in_thread(notify, to, self._message.text, context)
-        return told(to)
 
 
 class ForeignChannel:

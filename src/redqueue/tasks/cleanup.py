@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -17,7 +17,20 @@ from redqueue.shapes import Result
 
 try:
     import sqlalchemy
-    from sqlalchemy import ColumnElement, Date, DateTime, Engine, String, TableClause, cast, delete, func, select
+    from sqlalchemy import (
+        ColumnElement,
+        Connection,
+        Date,
+        DateTime,
+        Engine,
+        Select,
+        String,
+        TableClause,
+        cast,
+        delete,
+        func,
+        select,
+    )
     from sqlalchemy.types import TypeEngine
 except ImportError as error:
     raise MissingExtra("export", "cleaning up tables") from error
@@ -149,16 +162,17 @@ class _OldRows:
                 raise ConfigurationError(f"{entry!r}: the table has no column {name!r}")
         self.cutoff = _in_terms_of(types[entry.date_column], cutoff, entry)
         self._engine = engine
+        self._entry = entry
         self._batch = entry.batch
         columns = [sqlalchemy.column(name, types[name]) for name in {entry.key, entry.date_column}]
         self._table: TableClause = sqlalchemy.table(entry.table, *columns, schema=entry.schema)
         self._key = self._table.c[entry.key]
         dated = self._table.c[entry.date_column]
-        self._is_old: list[_Condition] = [dated < self.cutoff, self._key.is_not(None)]
+        self._is_old: list[_Condition] = [self._key.is_not(None)]
         if engine.dialect.name == "sqlite":
-            # Its columns hold anything: a number is less than any text, so than any date. What isn't written as a date
-            # stays.
-            self._is_old.append(cast(dated, String).op("GLOB", is_comparison=True)(_WRITTEN_DAY))
+            self._is_old += _before_in_sqlite(dated, self.cutoff)
+        else:
+            self._is_old.append(dated < self.cutoff)
 
     def count(self) -> int:
         """How many there are."""
@@ -174,6 +188,8 @@ class _OldRows:
                 deleted, by a trigger say, are not tried for ever.
         Returns:
             How many are gone, and the last key; None: there are no more.
+        Raises:
+            ConfigurationError: keys are not what the driver makes of them, so rows can't be found by them.
         """
         after = [] if last is None else [self._key > last]
         chosen = select(self._key).where(*self._is_old, *after).order_by(self._key).limit(self._batch)
@@ -181,9 +197,26 @@ class _OldRows:
             keys = list(connection.execute(chosen).scalars())
             if not keys:
                 return 0, None
+            if keys[-1] == last:
+                raise self._unusable()
             # The date is looked at again: somebody may have touched the row since.
             gone = connection.execute(delete(self._table).where(self._key.in_(keys), *self._is_old))
+            if gone.rowcount < len(keys):
+                self._check_found(connection, chosen, keys)
             return gone.rowcount, keys[-1]
+
+    def _check_found(self, connection: Connection, chosen: Select[Any], keys: Sequence[Any]) -> None:
+        # Some stayed. A row that a trigger keeps, or that was touched, is no fault of its key.
+        there = set(map(repr, connection.execute(chosen).scalars())).intersection(map(repr, keys))
+        by_key = select(self._key).where(self._key.in_(keys), *self._is_old)
+        if there.difference(map(repr, connection.execute(by_key).scalars())):
+            raise self._unusable()
+
+    def _unusable(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self._entry!r}: rows can't be found by what is read of their keys ({type(self._key.type).__name__}): "
+            "take a key of whole numbers or text"
+        )
 
 
 def _delete_all(old: _OldRows, state: Cleaned, context: JobContext) -> Cleaned:
@@ -201,6 +234,16 @@ def _delete_all(old: _OldRows, state: Cleaned, context: JobContext) -> Cleaned:
         context.progress(min(state.deleted / max(total, 1), 1), f"{state.deleted:,} of {total:,} rows deleted")
 
 
+def _before_in_sqlite(dated: ColumnElement[Any], cutoff: datetime | date) -> list[_Condition]:
+    # Its columns hold anything. As text, a time with an offset is compared without it; and julianday() takes a number
+    # for a day. What isn't written as a date, or is none, stays.
+    moment = cutoff.replace(tzinfo=None) if isinstance(cutoff, datetime) else cutoff  # it is in UTC
+    return [
+        cast(dated, String).op("GLOB", is_comparison=True)(_WRITTEN_DAY),
+        func.julianday(cast(dated, String)) < func.julianday(moment.isoformat()),
+    ]
+
+
 def _in_terms_of(kind: TypeEngine[Any], cutoff: datetime, entry: CleanupTable) -> datetime | date:
     """The cutoff in the type of the column."""
     if isinstance(kind, DateTime):
@@ -215,7 +258,7 @@ def _in_terms_of(kind: TypeEngine[Any], cutoff: datetime, entry: CleanupTable) -
 def _is_dry(given: Mapping[str, Any]) -> bool:
     """Whether only to count. A misspelt wish not to delete must not delete."""
     for name in given:
-        if name != _DRY_RUN and name.replace("_", "").replace("-", "").lower() == "dryrun":
+        if name != _DRY_RUN and "".join(filter(str.isalpha, name)).lower() == "dryrun":
             raise Discard(f"{quoted(name)} in the job's context: write {_DRY_RUN!r}; nothing was deleted")
     dry = given.get(_DRY_RUN, False)
     if not isinstance(dry, bool):

@@ -25,7 +25,7 @@ from redqueue.processors.email.message import flatten
 from redqueue.processors.email.sender import NEEDS_UTF8
 from redqueue.processors.email.session import Session
 from redqueue.shapes import Delivery
-from redqueue.tasks.channels import Message, NotNow, TellingSession, failed, in_thread, once_each, text_in, told
+from redqueue.tasks.channels import Message, NotNow, TellingSession, failed, in_thread, text_in, told
 
 
 class MailChannel:
@@ -37,8 +37,11 @@ class MailChannel:
         self._subject = subject
 
     def targets(self, recipients: Sequence[str], /) -> Sequence[str]:
-        """Addresses."""
-        return once_each(recipients)
+        """Addresses. With and without a name, one address is one target."""
+        addresses: dict[str, str] = {}
+        for text in recipients:
+            addresses.setdefault(_spec(text), text)
+        return list(addresses.values())
 
     @asynccontextmanager
     async def open(self, targets: Iterable[str], message: Message, /) -> AsyncIterator[TellingSession]:
@@ -58,14 +61,14 @@ class MailChannel:
         subject = check_line("the subject", text_in(message.context, "subject", 998) or self._subject)
         template = text_in(message.context, "template", 128)
         if template is None:
-            return _Content(subject, message.text, None, message.since)
+            return _Content(subject, message.text, None)
         if self._templates is None:
             raise Discard("the job names a template, and this worker's notifier has none: Notifier(templates=...)")
         data = message.context.get("template_data") or {}
         if not isinstance(data, Mapping):
             raise Discard("template_data in the job's context must be a mapping")
         text, html = self._templates.render(template, {"subject": subject, "message": message.text, **data})
-        return _Content(subject, text, html, message.since)
+        return _Content(subject, text, html)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,6 @@ class _Content:
     subject: str
     text: str = field(repr=False)
     html: str | None = field(repr=False)
-    since: str
 
 
 class _Refusing:
@@ -125,8 +127,15 @@ class _MailSession:
         return flatten(message, utf8=mailbox.needs_utf8)
 
     def _message_id(self, key: str) -> str:
-        digest = hashlib.sha256(f"{key} {self._content.since}".encode()).hexdigest()
+        digest = hashlib.sha256(key.encode()).hexdigest()
         return f"<{digest[:32]}@{self._sender.sender.domain}>"
+
+
+def _spec(text: str) -> str:
+    try:
+        return parse_address(text).spec
+    except (BadAddress, UnsafeText):  # what it means for the job is said when it is told
+        return text
 
 
 def _mailbox(text: str) -> Mailbox | str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -20,9 +21,9 @@ LONGEST: Final = 10_000
 
 
 class Told(msgspec.Struct, frozen=True):
-    """The checkpoint: what became of the targets, by place."""
+    """The checkpoint: what became of targets. By their text, as a changed setting may move their places."""
 
-    told: dict[int, Delivery]
+    targets: dict[str, Delivery]
 
 
 class SendNotification:
@@ -49,18 +50,17 @@ class SendNotification:
         """
         channel = channel_of(self._notifier, type)
         targets = channel.targets(recipients)
-        outcomes = _restored(context.restored, len(targets))
+        outcomes = _restored(context.restored, targets)
 
         async def note(place: int, outcome: Delivery | NotNow) -> None:
             outcomes[place] = outcome
             if isinstance(outcome, Delivery):
-                await context.checkpoint(Told(_deliveries(outcomes)))
+                await context.checkpoint(Told({targets[at]: one for at, one in _deliveries(outcomes).items()}))
             context.progress(len(outcomes) / len(targets), f"{len(outcomes)} of {len(targets)}")
 
         pending = {place: to for place, to in enumerate(targets) if place not in outcomes}
         if pending:
-            about = Message(message, context.given, context.created_at.isoformat())
-            await tell_each(channel, pending, about, context.idempotency_key, note)
+            await tell_each(channel, pending, Message(message, context.given), _key_of(context), note)
         _raise_put_off(outcomes, context)
         return result_of(type, targets, outcomes)
 
@@ -69,14 +69,20 @@ def _raise_put_off(outcomes: Mapping[int, Delivery | NotNow], context: JobContex
     put_off = [outcome for outcome in outcomes.values() if isinstance(outcome, NotNow)]
     any_told = any(one.status == "sent" for one in _deliveries(outcomes).values())
     if put_off and not (any_told and context.attempt > context.retries):
-        raise NotNow(f"{len(put_off)} of {len(outcomes)} could not be told: {put_off[0]}")
+        raise NotNow(f"{len(put_off)} of {len(outcomes)} could not be told: {put_off[0]}") from put_off[0].__cause__
 
 
 def _deliveries(outcomes: Mapping[int, Delivery | NotNow]) -> dict[int, Delivery]:
     return {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, Delivery)}
 
 
-def _restored(state: Any, total: int) -> dict[int, Delivery | NotNow]:
+def _key_of(context: JobContext) -> str:
+    # With the time of the add: an id may be used again for another job, and its message must not be taken for this one.
+    job = f"{context.idempotency_key} {context.created_at.isoformat()}"
+    return hashlib.sha256(job.encode()).hexdigest()[:32]
+
+
+def _restored(state: Any, targets: Sequence[str]) -> dict[int, Delivery | NotNow]:
     """What earlier runs came to.
 
     Raises:
@@ -85,7 +91,7 @@ def _restored(state: Any, total: int) -> dict[int, Delivery | NotNow]:
     if state is None:
         return {}
     try:
-        told = msgspec.convert(state, Told, str_keys=True).told
+        known = msgspec.convert(state, Told).targets
     except msgspec.ValidationError:
         raise Discard("the job's checkpoint was written by another function: add it as a new job") from None
-    return {place: delivery for place, delivery in told.items() if place < total}
+    return {place: known[to] for place, to in enumerate(targets) if to in known}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -47,8 +48,9 @@ class Notifier:
         subject: of mail whose job gives none.
         sms: a provider, for the kind "sms".
         default_region: the country of numbers without a country code, as in "DE".
-        in_app: ``notify(user_id, message, context)``, async or plain, for the kind "in_app". What it raises is an
-            outage. In `context` is also the `idempotency_key`.
+        in_app: ``notify(user_id, message, context)``, async or plain, for the kind "in_app". In `context`, the job's
+            mapping, is also the `idempotency_key`. `RecipientRefused` makes a failed entry; who meets another exception
+            is put off, and the others are told.
         services: URLs of Apprise's by a kind of your own. ``{to}`` in one is each recipient of the job; without it the
             service is told once, whoever the job names. URLs are secrets: take them from the environment.
     Raises:
@@ -99,7 +101,7 @@ class Notifier:
     async def send(
         self, kind: str, recipients: Sequence[str], message: str, context: Mapping[str, Any], *, idempotency_key: str
     ) -> NotificationResult:
-        """Tell all of them, one after the other; each has a key of its own, ``<idempotency_key>:<place>``.
+        """Tell all of them, one after the other; each has a key of its own, made of the idempotency key and of theirs.
 
         A recipient that will never do, or that can't be told now when others were, is a failed entry.
 
@@ -142,10 +144,15 @@ async def tell_each(
     async with channel.open(targets.values(), message) as session:
         for place, to in targets.items():
             try:
-                outcome: Delivery | NotNow = await session.tell(to, f"{idempotency_key}:{place}")
+                outcome: Delivery | NotNow = await session.tell(to, key_for(idempotency_key, to))
             except NotNow as not_now:
                 outcome = not_now
             await note(place, outcome)
+
+
+def key_for(idempotency_key: str, to: str) -> str:
+    """The key of one target. Not of its place, which a changed setting may give to somebody else."""
+    return f"{idempotency_key}:{hashlib.sha256(to.encode()).hexdigest()[:16]}"
 
 
 def result_of(kind: str, targets: Sequence[str], outcomes: Mapping[int, Delivery | NotNow]) -> NotificationResult:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
 Options: TypeAlias = Mapping[str, Any]
@@ -12,6 +13,9 @@ Operation: TypeAlias = Callable[[Any, Options], Any]
 Row: TypeAlias = dict[str, Any]
 
 MOST_PROBLEMS: Final = 100
+MOST_FIELDS: Final = 100
+"""Names in one option."""
+
 _KINDS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "text": lambda value: isinstance(value, str),
     "number": lambda value: is_number(value),
@@ -28,7 +32,7 @@ def transform(data: Any, options: Options) -> Any:
     array, or of the object itself.
     """
     cleaned = _cleaned(data)
-    pick, omit, rename = fields_in(options, "pick"), fields_in(options, "omit"), _mapping_in(options, "rename")
+    pick, omit, rename = fields_in(options, "pick"), set(fields_in(options, "omit")), _names_in(options, "rename")
     if not (pick or omit or rename):
         return cleaned
 
@@ -62,7 +66,7 @@ def aggregate(data: Any, options: Options) -> Row:
     """
     if isinstance(data, list) and all(map(is_number, data)):
         return summary(data)
-    wanted = fields_in(options, "fields")
+    wanted = set(fields_in(options, "fields"))
     columns: dict[str, list[Any]] = {}
     for row in rows_of(data, "aggregate", "an array of numbers or an array of objects"):
         for name, value in row.items():
@@ -77,43 +81,31 @@ def validate(data: Any, options: Options) -> Row:
     An item that is null, empty or blank is a problem. Options, of each object in an array: `required`, a list of
     fields, and `types`, a mapping from field to "text", "number", "boolean", "array" or "object".
     """
-    required, types = fields_in(options, "required"), _mapping_in(options, "types")
+    required, types = fields_in(options, "required"), _names_in(options, "types")
     for field, kind in types.items():
         if kind not in _KINDS:
             raise ValueError(f"validate: types of {field!r} must be one of {', '.join(_KINDS)}")
-    problems: list[Row] = []
     items = _members(data)
-    for path, item in items:
-        if (problem := _problem_of(item)) is not None:
-            problems.append({"path": path, "problem": problem})
-        elif isinstance(item, dict):
-            problems += [
-                {"path": f"{path}.{field}", "problem": "is missing"} for field in required if item.get(field) is None
-            ]
-            problems += [
-                {"path": f"{path}.{field}", "problem": f"is no {kind}"}
-                for field, kind in types.items()
-                if item.get(field) is not None and not _KINDS[kind](item[field])
-            ]
-    return {"valid": not problems, "count": len(items), "problems": problems[:MOST_PROBLEMS]}
+    found = chain.from_iterable(_problems_of(path, item, required, types) for path, item in items)
+    problems = [{"path": path, "problem": problem} for path, problem in islice(found, MOST_PROBLEMS)]
+    return {"valid": not problems, "count": len(items), "problems": problems}
 
 
 def sort(data: Any, options: Options) -> list[Any]:
     """In ascending order; of equals the order stays. Nulls and absent fields come last, numbers before text.
 
-    Options: `by`, a field or a list of them, for objects; `descending`.
+    Options: `by`, a field or a list of them, which objects need; `descending`.
     """
     by, descending = fields_in(options, "by"), bool(options.get("descending"))
     items = _items(data, "sort")
-
-    def values(item: Any) -> Sequence[Any]:
-        return [item.get(field) if isinstance(item, dict) else None for field in by] if by else [item]
-
+    if not by:
+        if any(isinstance(item, dict) for item in items):
+            raise ValueError('sort of objects needs by: context={"by": "name"}')
+        return _sorted(items, lambda item: item, descending)
     ordered = list(items)
     # One stable pass a field, the last field first: so each keeps its nulls at the end, in either direction.
-    for place in reversed(range(len(by) or 1)):
-        ordered.sort(key=lambda item: _rank(values(item)[place]), reverse=descending)
-        ordered.sort(key=lambda item: values(item)[place] is None)
+    for field in reversed(by):
+        ordered = _sorted(ordered, _member(field), descending)
     return ordered
 
 
@@ -204,13 +196,24 @@ def fields_in(options: Options, name: str) -> list[str]:
     fields = [found] if isinstance(found, str) else found or []
     if not isinstance(fields, list | tuple) or not all(isinstance(field, str) for field in fields):
         raise ValueError(f"{name} must be the name of a field, or a list of names")
+    if len(fields) > MOST_FIELDS:
+        raise ValueError(f"{name} takes at most {MOST_FIELDS} names, not {len(fields):,}")
     return list(fields)
+
+
+def _names_in(options: Options, name: str) -> Mapping[str, str]:
+    found = _mapping_in(options, name)
+    if not all(isinstance(value, str) for value in found.values()):
+        raise ValueError(f"{name} must give text for each field")
+    return found
 
 
 def _mapping_in(options: Options, name: str) -> Mapping[str, Any]:
     found = options.get(name) or {}
     if not isinstance(found, Mapping):
         raise ValueError(f"{name} must be a mapping by field")
+    if len(found) > MOST_FIELDS:
+        raise ValueError(f"{name} takes at most {MOST_FIELDS} names, not {len(found):,}")
     return found
 
 
@@ -238,6 +241,18 @@ def _members(data: Any) -> list[tuple[str, Any]]:
     return [("$", data)]
 
 
+def _problems_of(path: str, item: Any, required: Sequence[str], types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    if (problem := _problem_of(item)) is not None:
+        yield path, problem
+    elif isinstance(item, dict):
+        for field in required:
+            if item.get(field) is None:
+                yield f"{path}.{field}", "is missing"
+        for field, kind in types.items():
+            if item.get(field) is not None and not _KINDS[kind](item[field]):
+                yield f"{path}.{field}", f"is no {kind}"
+
+
 def _problem_of(item: Any) -> str | None:
     if item is None:
         return "is null"
@@ -252,15 +267,19 @@ _ABSENT: Final = object()
 def _conditions(field: str, wanted: Any) -> Callable[[Any], bool]:
     if not isinstance(wanted, dict):
         return lambda value: _equal(value, wanted)
-    unknown = sorted(wanted.keys() - _COMPARED.keys() - {"exists"})
+    unknown = sorted(wanted.keys() - _COMPARED.keys() - {"in", "exists"})
     if unknown or not wanted:
-        known = ", ".join([*_COMPARED, "exists"])
+        known = ", ".join([*_COMPARED, "in", "exists"])
         raise ValueError(f"filter: {field!r} takes a value, or some of {known}; not {', '.join(unknown) or 'none'}")
+
+    within = _one_of(wanted["in"]) if "in" in wanted else None
 
     def test(value: Any) -> bool:
         for name, operand in wanted.items():
             if name == "exists":
                 good = (value is not _ABSENT and value is not None) == bool(operand)
+            elif name == "in":
+                good = within is None or _frozen(value) in within
             else:
                 good = _COMPARED[name](value, operand)
             if not good:
@@ -271,8 +290,8 @@ def _conditions(field: str, wanted: Any) -> Callable[[Any], bool]:
 
 
 def _equal(value: Any, wanted: Any) -> bool:
-    # In Python True equals 1; in JSON they are different things.
-    return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
+    # In Python True equals 1; in JSON they are different things, at any depth.
+    return bool(value == wanted) and _frozen(value) == _frozen(wanted)
 
 
 def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -283,10 +302,10 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     return test
 
 
-def _is_in(value: Any, wanted: Any) -> bool:
+def _one_of(wanted: Any) -> frozenset[Any]:
     if not isinstance(wanted, list):
         raise ValueError("filter: in takes an array")
-    return any(_equal(value, one) for one in wanted)
+    return frozenset(map(_frozen, wanted))
 
 
 def _contains(value: Any, wanted: Any) -> bool:
@@ -302,9 +321,18 @@ _COMPARED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "gte": _ordered(operator.ge),
     "lt": _ordered(operator.lt),
     "lte": _ordered(operator.le),
-    "in": _is_in,
     "contains": _contains,
 }
+
+
+def _member(field: str) -> Callable[[Any], Any]:
+    return lambda item: item.get(field) if isinstance(item, dict) else None
+
+
+def _sorted(items: Sequence[Any], value: Callable[[Any], Any], descending: bool) -> list[Any]:
+    there = [item for item in items if value(item) is not None]
+    absent = [item for item in items if value(item) is None]
+    return sorted(there, key=lambda item: _rank(value(item)), reverse=descending) + absent
 
 
 def _rank(value: Any) -> tuple[int, Any]:

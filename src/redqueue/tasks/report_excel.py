@@ -52,7 +52,9 @@ def _put(sheet: Any, number: int, place: int, value: Value, quoting: Any) -> Non
 
 
 def _is_kept(number: Decimal) -> bool:
-    return len(number.normalize().as_tuple().digits) <= _DIGITS and abs(number.adjusted()) <= _LARGEST
+    # Not by normalize(), which rounds to the context's 28 digits first.
+    digits = "".join(map(str, number.as_tuple().digits)).strip("0")
+    return len(digits) <= _DIGITS and abs(number.adjusted()) <= _LARGEST
 
 
 def _chart(book: Any, chart: Chart, title: str) -> Any:

@@ -14,6 +14,8 @@ MOST_BARS: Final = 31
 """A month of days, or the largest groups. A longer series is a line."""
 
 _LARGEST_DRAWN: Final = 1e100
+_SMALLEST_DRAWN: Final = 1e-100
+"""Of the largest value: below it the steps of an axis are nothing to floats."""
 
 
 class Chart(NamedTuple):
@@ -70,7 +72,8 @@ def _chart(
     """Of the first rows after the total; None where a number is beyond what a chart can have."""
     shown = rows[1 : drawn + 1]
     values = [float(row[value] or 0) for row in shown]
-    if max(map(abs, values)) > _LARGEST_DRAWN:
+    largest = max(map(abs, values))
+    if largest > _LARGEST_DRAWN or (largest < _SMALLEST_DRAWN and any(row[value] for row in shown)):
         return None
     labels = [" / ".join(str(part or "none") for part in row[1 : last_label + 1]) for row in shown]
     return Chart(columns[value], 1, drawn, 1, last_label, value, labels, values)

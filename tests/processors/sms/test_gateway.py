@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from redqueue.errors import InvalidOption
@@ -18,6 +19,7 @@ from redqueue.processors.sms import (
     SmsMessage,
 )
 from redqueue.processors.sms.gateway import found_at
+from redqueue.processors.sms.web import open_wire
 
 from .conftest import HttpServer, Reply, Request
 
@@ -26,7 +28,8 @@ MESSAGE = SmsMessage("+4915123456789", NASTY, "sms:job:7", campaign_id="c 1")
 
 
 async def send(http: HttpServer, message: SmsMessage = MESSAGE, path: str = "", **template: Any) -> str | None:
-    async with GatewayProvider(http.url + path, **template).open() as session:
+    settings: dict[str, Any] = {"query": {"to": "{to}"}, **template}
+    async with GatewayProvider(http.url + path, **settings).open() as session:
         return await session.send(message)
 
 
@@ -60,7 +63,7 @@ async def test_a_text_stays_a_text_in_a_query(http: HttpServer) -> None:
 
 async def test_a_text_stays_within_its_place_of_the_path(http: HttpServer) -> None:
     message = SmsMessage("+4915123456789", "../admin?x=/#", "k", campaign_id="..")
-    request = await sent(http, message, "/v1/{campaign_id}/to/{to}/{text}", method="PUT")
+    request = await sent(http, message, "/v1/{campaign_id}/to/{to}/{text}", method="PUT", query={})
     assert request.path == "/v1/%2E%2E/to/%2B4915123456789/%2E%2E%2Fadmin%3Fx%3D%2F%23"
 
 
@@ -128,6 +131,37 @@ async def test_a_hang_up_is_an_outage(http: HttpServer) -> None:
         await send(http)
 
 
+async def test_a_request_that_http_has_not_is_no_outage(http: HttpServer) -> None:
+    async with open_wire(5) as wire:
+        for request in (
+            httpx.Request("GET", http.url, headers={"Authorization": "Bearer s3cret\n"}),
+            httpx.Request("GET", "gopher://127.0.0.1/s3cret"),
+        ):
+            with pytest.raises(ProviderMisconfigured, match=r"^127\.0\.0\.1: not a request") as raised:
+                await wire.ask(request)
+            assert "s3cret" not in str(raised.value) and raised.value.__cause__ is None
+    long = SmsMessage("+4915123456789", "s3cret" * 12_000, "k")
+    with pytest.raises(ProviderMisconfigured, match=r"GatewayProvider\(127\.0\.0\.1\)") as raised:
+        await send(http, long, query={"to": "{to}", "text": "{text}"})
+    assert "s3cret" not in str(raised.value)
+    assert http.requests == []
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"url": "https://sms.example.com/{digits}"},
+        {"url": "https://sms.example.com/?to={to}"},
+        {"headers": {"X-To": "for {to}"}},
+        {"json": {"messages": [{"to": ["{digits}"]}]}},
+        {"form": {"to": "{to}"}},
+        {"query": {"to": "{to}"}},
+    ],
+)
+def test_the_recipient_may_be_anywhere(template: dict[str, Any]) -> None:
+    GatewayProvider(**{"url": "https://sms.example.com", **template})
+
+
 def test_paths_into_answers() -> None:
     answer = {"a": [{"b": True}, 5], "c": {"d": None}}
     assert found_at(answer, "a.0.b") == "true"
@@ -154,13 +188,20 @@ def test_paths_into_answers() -> None:
         ("headers", {"headers": {"X": "s3cret\r\nY: 1"}}),
         ("headers", {"headers": {"X": "{sender}"}, "sender": "a\nb"}),
         ("headers", {"headers": {"X: y": "1"}}),
+        ("headers", {"headers": {"Authorization": "s3cret "}}),
+        ("headers", {"headers": {"Authorization": " s3cret"}}),
+        ("headers", {"headers": {"X": "{to} from {sender}"}}),
+        ("to", {"json": {"{to}": "s3cret", "text": "{text}"}, "headers": {"Idempotency-Key": "{idempotency_key}"}}),
+        ("to", {"url": "https://sms.example.com/{campaign_id}?k=s3cret"}),
         ("method", {"method": "GET /"}),
         ("timeout", {"timeout": -1}),
     ],
 )
 def test_a_template_that_cannot_work_is_refused_and_not_shown(option: str, changed: dict[str, Any]) -> None:
+    to = {} if option == "to" else {"query": {"to": "{to}"}}
+    settings: dict[str, Any] = {"url": "https://sms.example.com", **to, **changed}
     with pytest.raises(InvalidOption) as raised:
-        GatewayProvider(**{"url": "https://sms.example.com", **changed})
+        GatewayProvider(**settings)
     assert raised.value.option == option
     assert "s3cret" not in str(raised.value)
 

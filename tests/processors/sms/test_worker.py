@@ -153,7 +153,7 @@ async def test_a_token_is_in_no_log_error_traceback_or_result(
     other = GatewayProvider(
         http.url + f"/{TOKEN}?key={TOKEN}",
         json={"key": TOKEN},
-        query={"k": TOKEN},
+        query={"k": TOKEN, "to": "{to}"},
         headers={"Authorization": f"Bearer {TOKEN}"},
     )
     providers: list[SmsProvider] = [twilio, other]

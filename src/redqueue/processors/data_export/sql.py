@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias, cast
 
-from redqueue.errors import ConfigurationError, Discard, InvalidOption, MissingExtra
+from redqueue.errors import Discard, InvalidOption, MissingExtra
 from redqueue.processors.data_export.filters import check_operators, conditions
 from redqueue.processors.data_export.source import AskedBy, ExportSource, Filters, chosen_columns
 from redqueue.processors.data_export.values import bound_value, is_text
@@ -116,13 +116,20 @@ class TableSource(ExportSource):
             yield connection
 
     def _read(self, connection: Connection) -> tuple[Columns, Sequence[str]]:
-        """The columns that are needed, and those to order by."""
+        """The columns that are needed, and those to order by.
+
+        Raises:
+            Discard: the table or a column isn't there: no attempt finds it before somebody mends the settings.
+        """
         if isinstance(self._table, Table):
             columns: Columns = dict(self._table.columns)
             key = [column.key for column in self._table.primary_key.columns]
         else:
             columns, key = _reflected(connection, self._table, self._schema)
-            self._check_there(columns)
+            try:
+                self._check_there(columns)
+            except InvalidOption as error:
+                raise Discard(str(error)) from error
         return columns, key if self._order_by is None else self._order_by
 
     def _narrowed(self, statement: Select[Any], table: Columns, filters: Filters, asker: AskedBy) -> Select[Any]:
@@ -187,13 +194,17 @@ def _executed(connection: Connection, statement: Select[Any]) -> CursorResult[An
 
 
 def _reflected(connection: Connection, name: str, schema: str | None) -> tuple[Columns, list[str]]:
-    """By hand: `autoload_with` would also read indexes and foreign keys, and warn of those with other columns."""
+    """By hand: `autoload_with` would also read indexes and foreign keys, and warn of those with other columns.
+
+    Raises:
+        Discard: there is no such table.
+    """
     inspector = sqlalchemy.inspect(connection)
     try:
         found = inspector.get_columns(name, schema)
         key = inspector.get_pk_constraint(name, schema)["constrained_columns"]
     except NoSuchTableError:
-        raise ConfigurationError(f"the database has no table or view {name!r}") from None
+        raise Discard(f"the database has no table or view {name!r}") from None
     typed = [sqlalchemy.column(column["name"], column["type"]) for column in found]
     table: FromClause = sqlalchemy.table(name, *typed, schema=schema)
     return dict(table.columns), list(key)

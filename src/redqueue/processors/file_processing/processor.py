@@ -66,14 +66,14 @@ class FileProcessor(BaseProcessor[FileProcessingJobData, FileResult]):
         """Fetch the source, carry out the operations, and put what they made in the storage: whole or not at all.
 
         Raises:
-            Discard: the file can't be processed, and another attempt would not help.
+            Discard: the file can't be processed, or this isn't a child process, and another attempt would not help.
             StorageError: the storage failed; another attempt may do.
-            ConfigurationError: it doesn't run in a child process, or a program is missing.
+            ConfigurationError: a program is missing on this machine.
         """
         if not self._confined:
             return self._worked(data, context)
         if not in_child():
-            raise ConfigurationError("file processing runs in child processes: register it with execution='process'")
+            raise Discard("file processing runs in child processes: register it with execution='process'")
         try:
             with memory_limit(self._limits.memory):
                 return self._worked(data, context)

@@ -43,12 +43,14 @@ class GatewayProvider:
 
     These stand for the message's own wherever they are in a value: ``{to}`` (E.164), ``{digits}`` (the same without
     its plus), ``{text}``, ``{idempotency_key}``, ``{sender}``, ``{campaign_id}`` (empty where the job has none). They
-    are put into the values of a structure, which is encoded afterwards: a text can't become anything but text.
+    are put into the values of a structure, which is encoded afterwards: a text can't become anything but text. One of
+    them must have ``{to}`` or ``{digits}``.
 
     Args:
         url: https, or http; placeholders in its path or query are percent-encoded.
         method: as the gateway wants it.
-        headers: shown by no repr, log or error. No ``{text}`` and no ``{campaign_id}``.
+        headers: shown by no repr, log or error. No ``{text}`` and no ``{campaign_id}``, and no white space at the ends
+            of a value (RFC 9110, 5.5).
         json: a structure to send as JSON.
         form: fields to send as a form, instead.
         query: fields to add to the URL.
@@ -159,11 +161,13 @@ class GatewayProvider:
 
     def _check_request(self) -> None:
         try:
-            self.request(SmsMessage("+10", "text", "key"))
+            one, other = (self.request(SmsMessage(to, "text", "key")) for to in ("+10", "+20"))
         except InvalidOption:
             raise
         except (TypeError, ValueError, httpx.InvalidURL):
             raise InvalidOption("json", "json, form and query must hold what JSON, a form and a URL can") from None
+        if (one.url, one.headers, one.content) == (other.url, other.headers, other.content):
+            raise InvalidOption("to", "no value has {to} or {digits}: the gateway would not know whom to send to")
 
     def _meaning(self, status: int) -> Literal["accepted", "refused", "busy", "misconfigured", "down"]:
         for meaning, statuses in self._meanings:
@@ -191,7 +195,11 @@ class _Session:
 
     async def send(self, message: SmsMessage, /) -> str | None:
         """One request."""
-        return self._provider.read(await self._wire.ask(self._provider.request(message)))
+        try:
+            request = self._provider.request(message)
+        except httpx.InvalidURL:
+            raise ProviderMisconfigured(f"the URL of {self._provider!r} becomes none with this message") from None
+        return self._provider.read(await self._wire.ask(request))
 
 
 def filled(template: Any, values: Mapping[str, str], option: str) -> Any:
@@ -244,10 +252,15 @@ def _checked_template(url: str) -> str:
 
 
 def _checked_headers(headers: Mapping[str, str], sender: str) -> dict[str, str]:
-    shown = filled(dict(headers), {name: sender if name == "sender" else "" for name in IN_HEADERS}, "headers")
+    shown = filled(dict(headers), {name: sender if name == "sender" else "x" for name in IN_HEADERS}, "headers")
     for name, value in shown.items():
         if not _TOKEN.fullmatch(name):
             raise InvalidOption("headers", "headers has a name that HTTP doesn't allow")
         if not isinstance(value, str) or not value.isascii() or not (value.isprintable() or not value):
             raise InvalidOption("headers", f"the header {name} must be printable ASCII; its value is not shown here")
+        if value != value.strip():
+            raise InvalidOption(
+                "headers",
+                f"the header {name} begins or ends with white space: is what comes there empty? It is not shown here",
+            )
     return dict(headers)

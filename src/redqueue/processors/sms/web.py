@@ -19,7 +19,7 @@ import msgspec
 
 from redqueue.errors import InvalidOption, MissingExtra
 from redqueue.processors.sms.legible import legible
-from redqueue.processors.sms.provider import ProviderDown
+from redqueue.processors.sms.provider import ProviderDown, ProviderMisconfigured
 from redqueue.units import shown
 
 try:
@@ -80,6 +80,7 @@ class Wire:
 
         Raises:
             ProviderDown: not reached, or no status in time. Its text shows nothing of the URL but the host.
+            ProviderMisconfigured: HTTP has no such request, so no other run can send it either.
         """
         request.headers.setdefault("Accept", "application/json")
         request.headers["Accept-Encoding"] = "identity"
@@ -92,7 +93,11 @@ class Wire:
             failed = f"no answer within {self._timeout:g} s"
         except httpx.ConnectError as error:
             failed = f"not connected: {legible(str(error))}"
-        except (httpx.HTTPError, OSError) as error:  # its text may quote a header
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise ProviderMisconfigured(
+                f"{request.url.host}: not a request that HTTP has ({type(error).__name__}): check URL and headers"
+            ) from None  # its text may quote a header
+        except (httpx.HTTPError, OSError) as error:  # likewise
             failed = type(error).__name__
         else:
             return Answer(response.status_code, response.headers, await self._body(response))
