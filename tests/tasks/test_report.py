@@ -24,7 +24,9 @@ from redqueue.errors import Discard, InvalidOption, JobCancelled
 from redqueue.processors.data_export import AskedBy, ExportSource, Filters, TableSource
 from redqueue.processors.storage import Storage
 from redqueue.tasks.report import GenerateReport
-from redqueue.tasks.reports import ReportPlan
+from redqueue.tasks.report_pdf import pdf_report
+from redqueue.tasks.report_table import table_of
+from redqueue.tasks.reports import Counted, Figures, Group, ReportPlan
 from redqueue.testing import job_context
 
 from .conftest import Tasks
@@ -304,6 +306,26 @@ def test_numbers_that_no_chart_can_draw_are_written_as_text(storage: Storage) ->
     with storage.reading("reports/~all/daily/test/excel.xlsx") as file:
         sheet = openpyxl.load_workbook(io.BytesIO(file.read()))["Report"]
     assert sheet["D4"].value == "12345678901234567"
+
+
+def test_a_number_of_many_digits_is_written_exactly(storage: Storage) -> None:
+    exact = Decimal("0.10000000000000000000000000000000001")  # 28 digits of it would be 0.1
+    make = GenerateReport({"sales": Rows([(date(2026, 1, 1), None, exact, None)])}, storage=storage)
+    result = make("daily", None, job_context(given={"format": "excel", "sums": "amount"}))
+    assert result.file is not None
+    with storage.reading(result.file.key) as file:
+        sheet = openpyxl.load_workbook(io.BytesIO(file.read()))["Report"]
+    assert sheet["D2"].value == str(exact)
+
+
+@pytest.mark.parametrize("amount", ["1e-101", "1e-310", "5e-324", "1e-400"])
+def test_numbers_too_small_for_an_axis_have_no_chart(amount: str) -> None:
+    total = Counted(rows=1, sums={"amount": amount})
+    tiny, nothing, one = (Group(rows=1, sums={"amount": sum_}, key={"status": "x"}) for sum_ in (amount, "0", "1"))
+    for groups, has_chart in (([tiny, nothing], False), ([nothing], True), ([tiny, one], True)):
+        table = table_of(Figures(total, 0, [], groups))
+        assert (table.chart is not None) == has_chart
+        assert pdf_report(table, "Title").startswith(b"%PDF")
 
 
 def test_a_step_that_there_is_not_is_refused() -> None:
