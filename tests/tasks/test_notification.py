@@ -109,7 +109,7 @@ def test_a_plain_function_runs_in_a_thread_and_knows_its_job() -> None:
             await SendNotification(Notifier(in_app=notify))("in_app", ["u"], "Hi", context)
 
     asyncio.run(run())
-    assert found == [("u", "redqueue-notify", "j")]
+    assert found == [("u", "redqueue-beside", "j")]
 
 
 def test_a_retry_tells_only_those_who_were_not_told(tasks: Tasks) -> None:

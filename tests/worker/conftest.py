@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from redqueue.core.lease import Claimed, ListRule, Settles, Trip
 from redqueue.core.lifecycle import Complete, RunRules, words_of
 from redqueue.defaults import MAX_CRASHES
 from redqueue.testing import advance_async
+from redqueue.worker import runner as runner_module
 
 
 class MakeWorker(Protocol):
@@ -91,6 +93,19 @@ def until() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
                 await asyncio.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture
+def soon_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "STUCK_AFTER", 0.1)
+
+
+@pytest.fixture
+def door() -> Iterator[threading.Event]:
+    """Lets threads go that a test holds."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 class Ghost:

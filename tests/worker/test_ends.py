@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -25,24 +25,11 @@ from redqueue import (
     ServiceRegistry,
     Worker,
 )
-from redqueue.worker import runner as runner_module
 
 from .conftest import MakeWorker, Work, echo, status_of
 
 Outcome = Callable[..., Awaitable[JobStatus]]
 GoOn = Callable[[], Awaitable[object]]
-
-
-@pytest.fixture
-def soon_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "STUCK_AFTER", 0.1)
-
-
-@pytest.fixture
-def door() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 class Telling(BaseProcessor[Any, None]):

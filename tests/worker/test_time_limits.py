@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from redqueue import AsyncQueue, JobContext, JobStatus, ServiceRegistry, WorkerStuck
 from redqueue.testing import advance_async
-from redqueue.worker import runner as runner_module
 
 from .conftest import MakeWorker, Work, status_of
 
@@ -21,19 +20,6 @@ Outcome = Callable[..., Awaitable[JobStatus]]
 
 def says_ran(data: None) -> str:
     return "ran"
-
-
-@pytest.fixture
-def soon_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "STUCK_AFTER", 0.1)
-
-
-@pytest.fixture
-def door() -> Iterator[threading.Event]:
-    """Lets threads go that a test holds."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 async def test_a_coroutine_that_takes_too_long_is_cancelled_and_retried(

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias
 
 from redqueue.errors import Discard, JobCancelled, LeaseLost, RedQueueError, Steering
 from redqueue.processors.notifying import Notifies
+from redqueue.processors.threads import in_thread
 from redqueue.registry.binding import is_async
 from redqueue.registry.names import escaped
 from redqueue.shapes import Delivery
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 InApp: TypeAlias = Callable[[str, str, Mapping[str, Any]], Awaitable[object] | object]
 """``notify(user_id, message, context)``, async or plain."""
@@ -190,14 +185,3 @@ def text_in(context: Mapping[str, Any], name: str, most: int) -> str | None:
 def short_key(key: str) -> str:
     """An idempotency key of at most 200 characters."""
     return key if len(key) <= 200 else hashlib.sha256(key.encode()).hexdigest()
-
-
-async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run it in a thread of its own, with this task's context variables. A cancelled caller doesn't wait for it."""
-    executor = ThreadPoolExecutor(1, thread_name_prefix="redqueue-notify")
-    context = contextvars.copy_context()
-    try:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(executor, lambda: context.run(function, *args, **kwargs))
-    finally:
-        executor.shutdown(wait=False)

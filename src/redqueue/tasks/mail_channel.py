@@ -24,8 +24,9 @@ from redqueue.processors.email.addresses import check_line
 from redqueue.processors.email.message import flatten
 from redqueue.processors.email.sender import NEEDS_UTF8
 from redqueue.processors.email.session import Session
+from redqueue.processors.threads import in_thread
 from redqueue.shapes import Delivery
-from redqueue.tasks.channels import Message, NotNow, TellingSession, failed, in_thread, text_in, told
+from redqueue.tasks.channels import Message, NotNow, TellingSession, failed, text_in, told
 
 
 class MailChannel:

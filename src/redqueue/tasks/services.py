@@ -12,8 +12,9 @@ from typing import Final
 from urllib.parse import quote
 
 from redqueue.errors import ConfigurationError, MissingExtra
+from redqueue.processors.threads import in_thread
 from redqueue.shapes import Delivery
-from redqueue.tasks.channels import Message, NotNow, TellingSession, failed, in_thread, once_each, text_in, told
+from redqueue.tasks.channels import Message, NotNow, TellingSession, failed, once_each, text_in, told
 
 try:
     import apprise

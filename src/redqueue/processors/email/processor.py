@@ -20,7 +20,7 @@ from redqueue.processors.email.recipients import Recipients
 from redqueue.processors.email.sender import NEEDS_UTF8, SmtpSender
 from redqueue.processors.email.session import Sent, Session
 from redqueue.processors.email.templates import Templates
-from redqueue.processors.email.threads import in_thread
+from redqueue.processors.threads import in_thread
 from redqueue.shapes import EmailJobData, EmailResult
 
 MOST_ATTACHED: Final = 25_000_000

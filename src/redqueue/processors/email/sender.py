@@ -17,7 +17,7 @@ from redqueue.processors.email.addresses import Mailbox, parse_address
 from redqueue.processors.email.errors import BadAddress, MailError, MailUnavailable, UnsafeText
 from redqueue.processors.email.message import flatten
 from redqueue.processors.email.session import Refusal, Route, Sent, Session, connected
-from redqueue.processors.email.threads import in_thread
+from redqueue.processors.threads import in_thread
 from redqueue.units import to_ms
 
 Security: TypeAlias = Literal["starttls", "tls", "none"]

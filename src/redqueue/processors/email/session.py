@@ -13,7 +13,7 @@ from typing import Final
 
 from redqueue.errors import ConfigurationError, MissingExtra
 from redqueue.processors.email.errors import MailError, MailRefused, MailUnavailable
-from redqueue.processors.email.threads import in_thread
+from redqueue.processors.threads import in_thread
 from redqueue.registry.names import escaped
 
 try:
