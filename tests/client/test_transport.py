@@ -18,6 +18,7 @@ from redis.exceptions import MaxConnectionsError
 from redqueue import AsyncQueue, Queue, embedded
 from redqueue.client import transport
 from redqueue.client.pools import CLIENT_NAME
+from redqueue.client.shares import process
 from redqueue.client.transport import AsyncTransport, Transport, locate
 from redqueue.client.urls import parse
 from redqueue.core import inspect
@@ -111,7 +112,7 @@ def test_each_asyncio_run_has_a_pool_of_its_own_and_closes_it(server: PrivateSer
     first, second = asyncio.run(once()), asyncio.run(once())
     assert first is not second
     assert ours(admin, 0) == 0
-    assert not [loop for loop in transport._process().loops if transport._process().loops[loop]]
+    assert not [loop for loop, pools in process().loops.items() if pools]
 
 
 def test_event_loops_in_threads_do_not_meet(server: PrivateServer, admin: Any, keys: Keys) -> None:
@@ -159,9 +160,16 @@ def test_threads_share_the_pool(server: PrivateServer, admin: Any, keys: Keys) -
 
 
 async def test_many_tasks_take_turns(server: PrivateServer, admin: Any, keys: Keys) -> None:
-    handle = AsyncTransport(parse(f"{server.url}&max_connections=3"))
+    async with redis.asyncio.Redis.from_url(server.url, client_name="redqueue", max_connections=3) as client:
+        handle = AsyncTransport(None, client)
+        await asyncio.gather(*(handle.send(inspect.get_stats(keys)) for _ in range(200)))
+        assert ours(admin, 3) == 3
+
+
+async def test_the_calls_of_many_tasks_share_a_connection(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    handle = AsyncTransport(parse(server.url))
     await asyncio.gather(*(handle.send(inspect.get_stats(keys)) for _ in range(200)))
-    assert ours(admin, 3) == 3
+    assert ours(admin, 1) == 1
     await handle.close()
 
 
@@ -223,16 +231,14 @@ def in_child():
 
 async def main():
     await queue.get_stats()
-    before = (await queue._runner._transport.client()).connection_pool
+    opened = queue._runner._transport._pool.shared._wire
     child = os.fork()
     if not child:
         in_child()
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    connection = before._available_connections[0]
-    reader = connection._reader
     await queue.get_stats()
-    assert connection._reader is reader, "the parent had to connect again"
+    assert queue._runner._transport._pool.shared._wire is opened, "the parent had to connect again"
 
 asyncio.run(main())
 """,
@@ -348,7 +354,7 @@ def test_the_urls_own_client_name_is_taken(server: PrivateServer, admin: Any, ke
 def test_redis_pys_own_retries_are_off(server: PrivateServer, keys: Keys) -> None:
     handle = Transport(parse(server.url))
     handle.send(inspect.get_stats(keys))
-    (connection,) = handle.client().connection_pool._available_connections
+    connection = handle.client().connection_pool.make_connection()
     assert connection.retry._retries == 0
     assert not connection.retry_on_error
     assert (connection.socket_timeout, connection.socket_connect_timeout) == (10.0, 5.0)

@@ -85,6 +85,11 @@ def connect_async(location: Location) -> tuple[Any, Callable[[], Awaitable[None]
     return client, _all_closed_async([client])
 
 
+def of_one_server(location: Location) -> bool:
+    """Whether all connections lead to one server, whatever happens: not to a node, nor to the primary of the moment."""
+    return location.kind not in ("cluster", "sentinel")
+
+
 def check_given(client: object) -> Any:
     """The client for `Queue` and `JobQueueService` that the user gave; a pool gets one.
 

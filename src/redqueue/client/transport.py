@@ -1,37 +1,23 @@
-"""The way to Redis: a share of one pool for each URL, process and event loop, opened at first use.
-
-So a queue may be made when a module is imported, before a fork and outside of any event loop, and be used in threads,
-in a second `asyncio.run`, in a forked child, and again after `close`.
-"""
+"""A handle's way to Redis: it sends one call, once, over its share of a pool, and answers with the raw answer."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
-from weakref import WeakSet
 
 from redis.exceptions import ConnectionError, MaxConnectionsError, RedisClusterException
 
 from redqueue.client.faults import CAUGHT, Action, classify
-from redqueue.client.pools import (
-    CONNECT_TIMEOUT,
-    AsyncRedisClient,
-    RedisClient,
-    check_given,
-    check_given_async,
-    connect,
-    connect_async,
-    most_at_once,
-)
+from redqueue.client.pools import CONNECT_TIMEOUT, AsyncRedisClient, RedisClient, check_given, check_given_async
+from redqueue.client.shares import AsyncPool, Pool, process
 from redqueue.client.urls import Location, parse
-from redqueue.client.waiting import LOOK_AGAIN_S, Held, blocking_read
+from redqueue.client.waiting import LOOK_AGAIN_S, blocking_read
 from redqueue.core.script import Call
 from redqueue.errors import ConfigurationError
 
@@ -47,59 +33,6 @@ So do calls of a handle that another thread or task closes.
 """
 
 
-@dataclass(slots=True, eq=False)
-class _Pool:
-    """An opened client and the handles that have a share in it.
-
-    Attributes:
-        lost: the client of a cluster can't learn its layout any more; it forgets the nodes that the URL names.
-    """
-
-    client: Any
-    close: Callable[[], Any]
-    shares: WeakSet[Any] = field(default_factory=WeakSet)
-    open: bool = True
-    lost: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _AsyncPool(_Pool):
-    """The same of one event loop; of a given client nobody knows which. `living` closes it."""
-
-    loop: asyncio.AbstractEventLoop | None = None
-    living: AsyncGenerator[None] | None = None
-    gate: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.gate = asyncio.Semaphore(most_at_once(self.client))
-
-
-class _Process:
-    """The pools of one process. A forked child starts with none and keeps its parent's, untouched, for good.
-
-    Were they collected, their connections would be closed, and with them the parent's: sockets and the loop's
-    selector are shared by a fork.
-    """
-
-    def __init__(self, parent: _Process | None = None) -> None:
-        self.pid = os.getpid()
-        self.parent = parent
-        self.lock = threading.Lock()
-        self.sync: dict[str, _Pool] = {}
-        self.held = Held()
-        self.loops: dict[asyncio.AbstractEventLoop, dict[str, _AsyncPool]] = {}
-
-
-_here = _Process()
-
-
-def _process() -> _Process:
-    global _here
-    if _here.pid != os.getpid():
-        _here = _Process(_here)
-    return _here
-
-
 class Transport:
     """One handle's way to Redis, for threads.
 
@@ -111,7 +44,7 @@ class Transport:
 
     def __init__(self, location: Location | None, client: RedisClient | None = None) -> None:
         self._location = location
-        self._pool = None if client is None else _Pool(check_given(client), lambda: None)
+        self._pool = None if client is None else Pool(check_given(client), lambda: None)
         self._pid = os.getpid()
         self.target = GIVEN if location is None else str(location)
 
@@ -140,7 +73,7 @@ class Transport:
             until: when it is done, nothing is opened any more.
         """
         pool = self._ready() or self._open(until)
-        with _process().held.one_more(pool.client) as held:
+        with process().held.one_more(pool.client) as held:
             if held:
                 _execute(pool, *blocking_read(pool.client, stream, after, seconds))
             else:
@@ -150,23 +83,23 @@ class Transport:
         """The redis-py client, opened when there is none in this process."""
         return (self._ready() or self._open()).client
 
-    def _ready(self) -> _Pool | None:
+    def _ready(self) -> Pool | None:
         pool = self._pool
         if pool is not None and pool.open and (self._pid == os.getpid() or self._location is None):
             return pool
         return None
 
-    def _open(self, until: Future[None] | None = None) -> _Pool:
+    def _open(self, until: Future[None] | None = None) -> Pool:
         assert self._location is not None
-        location, process = _resolve(self._location), _process()
-        with process.lock:
+        location, here = _resolve(self._location), process()
+        with here.lock:
             if until is not None and until.done():
                 raise ConnectionError("Error connecting to it: the handle was closed")
-            pool = process.sync.get(self._location.url)
+            pool = here.sync.get(self._location.url)
             if pool is None:
-                pool = process.sync[self._location.url] = _Pool(*connect(location))
+                pool = here.sync[self._location.url] = Pool.connected(location)
             pool.shares.add(self)
-            self._pool, self._pid = pool, process.pid
+            self._pool, self._pid = pool, here.pid
         return pool
 
     def reset(self) -> None:
@@ -179,6 +112,8 @@ class Transport:
             if pool is not None and pool.lost:
                 self._leave(even_if_shared=True)
         elif pool is not None:
+            if pool.kept is not None:
+                pool.kept.drop_all()
             with suppress(*_UNDROPPED):
                 pool.client.connection_pool.disconnect(inuse_connections=False)
 
@@ -187,17 +122,17 @@ class Transport:
         self._leave(even_if_shared=False)
 
     def _leave(self, *, even_if_shared: bool) -> None:
-        process = _process()
-        with process.lock:
+        here = process()
+        with here.lock:
             pool = self._pool
-            if pool is None or self._location is None or self._pid != process.pid:
+            if pool is None or self._location is None or self._pid != here.pid:
                 return
             self._pool = None
             pool.shares.discard(self)
             if not pool.open or (pool.shares and not even_if_shared):
                 return
             pool.open = False
-            del process.sync[self._location.url]
+            del here.sync[self._location.url]
         pool.close()
 
 
@@ -214,7 +149,7 @@ class AsyncTransport:
 
     def __init__(self, location: Location | None, client: AsyncRedisClient | None = None) -> None:
         self._location = location
-        self._pool = None if client is None else _AsyncPool(check_given_async(client), lambda: None)
+        self._pool = None if client is None else AsyncPool(check_given_async(client), lambda: None)
         self._pid = os.getpid()
         self.target = GIVEN if location is None else str(location)
 
@@ -224,11 +159,13 @@ class AsyncTransport:
         Cost: one round trip, two when the server doesn't have the script.
         """
         pool = self._ready() or await self._opened()
-        await (pool.gate.acquire() if not pool.gate.locked() else _take_turn(pool.gate))
+        script, keys = call.script, call.keys
         try:
-            return await self._send(pool, call)
-        finally:
-            pool.gate.release()
+            return await _execute_async(pool, "EVALSHA", script.sha, len(keys), *keys, *call.args)
+        except CAUGHT as error:
+            if classify(error).action is not Action.RELOAD:
+                raise
+        return await _execute_async(pool, "EVAL", script.text, len(keys), *keys, *call.args)
 
     async def wait_on(self, wake: str, seconds: float) -> Any:
         """Take what is in a list, or wait that long for it: (key, item), or None. Other calls go on.
@@ -248,7 +185,7 @@ class AsyncTransport:
             until: ends the waiting when it is done.
         """
         pool = self._ready() or await self._opened()
-        with _process().held.one_more(pool.client) as held:
+        with process().held.one_more(pool.client) as held:
             if held:
                 await _read_at_leisure(pool, *blocking_read(pool.client, stream, after, seconds), until=until)
             else:
@@ -258,16 +195,7 @@ class AsyncTransport:
         """The redis-py client, opened when there is none for the loop that runs."""
         return (self._ready() or await self._opened()).client
 
-    async def _send(self, pool: _AsyncPool, call: Call[Any]) -> Any:
-        script, keys = call.script, call.keys
-        try:
-            return await _execute_async(pool, "EVALSHA", script.sha, len(keys), *keys, *call.args)
-        except CAUGHT as error:
-            if classify(error).action is not Action.RELOAD:
-                raise
-        return await _execute_async(pool, "EVAL", script.text, len(keys), *keys, *call.args)
-
-    def _ready(self) -> _AsyncPool | None:
+    def _ready(self) -> AsyncPool | None:
         pool = self._pool
         if pool is None or not pool.open:
             return None
@@ -275,7 +203,7 @@ class AsyncTransport:
             return pool
         return None
 
-    async def _opened(self) -> _AsyncPool:
+    async def _opened(self) -> AsyncPool:
         location = self._location
         assert location is not None
         url = location.url
@@ -283,17 +211,11 @@ class AsyncTransport:
             location = await asyncio.to_thread(_resolve, location)
         return await self._open(url, location)
 
-    async def _open(self, url: str, location: Location) -> _AsyncPool:
-        process, loop = _process(), asyncio.get_running_loop()
-        _forget_closed(process)
-        pools = process.loops.setdefault(loop, {})
-        pool = pools.get(url)
-        if pool is None:
-            pool = pools[url] = _AsyncPool(*connect_async(location), loop=loop)
-            pool.living = _closed_with_loop(pools, url, pool)
-            await anext(pool.living)
+    async def _open(self, url: str, location: Location) -> AsyncPool:
+        here = process()
+        pool = await here.pool_here(url, location)
         pool.shares.add(self)
-        self._pool, self._pid = pool, process.pid
+        self._pool, self._pid = pool, here.pid
         return pool
 
     async def reset(self) -> None:
@@ -303,8 +225,10 @@ class AsyncTransport:
             await asyncio.to_thread(_resolve, location)
         if location is not None and location.kind == "cluster":
             if pool is not None and pool.lost:
-                await _shut(pool)
+                await pool.shut()
         elif pool is not None:
+            if pool.shared is not None:
+                pool.shared.leave()
             with suppress(*_UNDROPPED):
                 await pool.client.connection_pool.disconnect(inuse_connections=False)
 
@@ -312,18 +236,18 @@ class AsyncTransport:
         """Give this loop's share back; the last one closes the pool. Twice is fine, and using the handle opens it."""
         if self._location is None:
             return
-        pool = _process().loops.get(asyncio.get_running_loop(), {}).get(self._location.url)
+        pool = process().loops.get(asyncio.get_running_loop(), {}).get(self._location.url)
         if pool is None or self not in pool.shares:
             return
         pool.shares.discard(self)
         self._pool = None
         if not pool.shares:
-            await _shut(pool)
+            await pool.shut()
 
 
-def _execute(pool: _Pool, *words: Any) -> Any:
+def _execute(pool: Pool, *words: Any) -> Any:
     try:
-        return pool.client.execute_command(*words)
+        return pool.client.execute_command(*words) if pool.kept is None else pool.kept.execute(*words)
     except RedisClusterException:
         pool.lost = True
         raise
@@ -333,8 +257,19 @@ def _execute(pool: _Pool, *words: Any) -> Any:
         raise ConnectionError(_CUT) from error
 
 
-async def _execute_async(pool: _AsyncPool, *words: Any) -> Any:
-    """The answer, unless the task was cancelled meanwhile.
+async def _execute_async(pool: AsyncPool, *words: Any) -> Any:
+    """The answer to a command that Redis carries out at once."""
+    if pool.shared is not None:
+        return await pool.shared.execute(*words)
+    await (pool.gate.acquire() if not pool.gate.locked() else _take_turn(pool.gate))
+    try:
+        return await _execute_by_client(pool, *words)
+    finally:
+        pool.gate.release()
+
+
+async def _execute_by_client(pool: AsyncPool, *words: Any) -> Any:
+    """The same by a connection of its own, unless the task was cancelled meanwhile.
 
     redis-py sends by `asyncio.wait_for`, which on Python 3.11 drops a cancel that comes in the turn of the loop in
     which the sending is done. Who cancels a call learns nothing of its answer: it may have been carried out.
@@ -356,12 +291,12 @@ async def _execute_async(pool: _AsyncPool, *words: Any) -> Any:
             raise asyncio.CancelledError
 
 
-async def _read_at_leisure(pool: _AsyncPool, *words: Any, until: asyncio.Future[None] | None = None) -> Any:
+async def _read_at_leisure(pool: AsyncPool, *words: Any, until: asyncio.Future[None] | None = None) -> Any:
     """What a read that waits at the server says; None when `until` was done before.
 
     It has a task of its own: a cancel that was dropped would be noticed only when the waiting is over.
     """
-    reading = asyncio.ensure_future(_execute_async(pool, *words))
+    reading = asyncio.ensure_future(_execute_by_client(pool, *words))
     reading.add_done_callback(_retrieve)
     try:
         await asyncio.wait({reading} if until is None else {reading, until}, return_when=asyncio.FIRST_COMPLETED)
@@ -389,29 +324,6 @@ async def _take_turn(gate: asyncio.Semaphore) -> None:
             await gate.acquire()
     except TimeoutError:
         raise MaxConnectionsError("Too many calls are on their way") from None
-
-
-async def _shut(pool: _AsyncPool) -> None:
-    if pool.open and pool.living is not None:
-        await pool.living.aclose()
-
-
-async def _closed_with_loop(pools: dict[str, _AsyncPool], url: str, pool: _AsyncPool) -> AsyncGenerator[None]:
-    """Closes the pool when it is closed itself: by the last share, or by the event loop before its own end."""
-    try:
-        yield
-    finally:
-        pool.open = False
-        if pools.get(url) is pool:
-            del pools[url]
-        with suppress(*CAUGHT):
-            closing: Awaitable[None] = pool.close()
-            await closing
-
-
-def _forget_closed(process: _Process) -> None:
-    for loop in [loop for loop in list(process.loops) if loop.is_closed()]:
-        process.loops.pop(loop, None)
 
 
 def _resolve(location: Location) -> Location:

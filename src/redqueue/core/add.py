@@ -15,7 +15,7 @@ from redqueue.options import AddAnswer, plan_job
 
 ADD: Final = load("add")
 MOST_A_CALL: Final = 1000
-_MOST_BYTES: Final = 4 * 1024 * 1024
+MOST_BYTES: Final = 4 * 1024 * 1024
 _ANSWERS: Final[dict[str, AddAnswer]] = {"c": "created", "d": "duplicate"}
 
 
@@ -92,7 +92,7 @@ def add_many(keys: Keys, jobs: Sequence[NewJob]) -> Steps[list[Stored]]:
     start = size = 0
     for n, job in enumerate(jobs):
         size += len(job.envelope)
-        if n - start == MOST_A_CALL - 1 or size > _MOST_BYTES:
+        if n - start == MOST_A_CALL - 1 or size > MOST_BYTES:
             answers += yield add(keys, jobs[start : n + 1])
             start, size = n + 1, 0
     if start < len(jobs):

@@ -177,7 +177,9 @@ _decode_head: Final = msgspec.json.Decoder(Head).decode
 
 
 def _asker(data: object, wire: str, name: str) -> str | None:
-    found = data.get(wire, data.get(name)) if isinstance(data, Mapping) else getattr(data, name, None)
+    found = (
+        data.get(wire, data.get(name)) if type(data) is dict or isinstance(data, Mapping) else getattr(data, name, None)
+    )
     return found if isinstance(found, str) and found else None
 
 

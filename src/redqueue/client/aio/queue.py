@@ -88,7 +88,7 @@ class AsyncQueue:
             BadInput, NotRegistered: nothing was sent.
             RedisUnavailable: when its `sent` is true, nobody knows whether it was stored; add again with the same
                 ``job_id``.
-        Cost: one round trip.
+        Cost: one round trip; of an `AsyncQueue`, adds of one turn of the event loop share it.
         """
         return await self._store(new_job(job_type, data, options, self._defaults, self._before))
 
@@ -273,8 +273,8 @@ class AsyncQueue:
         await self.close()
 
     async def _store(self, job: NewJob) -> AsyncJob[Any]:
-        answers = await self._runner.run(add.add(self._keys, (job,)))
-        return AsyncJob(self._results, job.id, job.job_type, answers[0], job.read)
+        stored = await self._runner.store(job)
+        return AsyncJob(self._results, job.id, job.job_type, stored, job.read)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

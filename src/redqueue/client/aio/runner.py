@@ -8,10 +8,12 @@ import time
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from redqueue.client.aio.sharing import SharedAdds
 from redqueue.client.faults import CAUGHT
 from redqueue.client.lanes import producer
 from redqueue.client.patience import PATIENCE, Patience, Trouble
 from redqueue.client.transport import AsyncTransport
+from redqueue.core.add import NewJob, Stored
 from redqueue.core.keys import Keys
 from redqueue.core.script import Call, Steps
 from redqueue.errors import RedisUnavailable
@@ -26,13 +28,14 @@ class AsyncRunner:
     that was given up or cancelled is not used again: a copy of the call may still be on its way.
     """
 
-    __slots__ = ("_closing", "_transport", "keys", "patience")
+    __slots__ = ("_adds", "_closing", "_transport", "keys", "patience")
 
     def __init__(self, transport: AsyncTransport, keys: Keys, patience: Patience = PATIENCE) -> None:
         self._transport = transport
         self.keys = keys
         self.patience = patience
         self._closing: dict[asyncio.AbstractEventLoop, asyncio.Future[None]] = {}
+        self._adds: dict[asyncio.AbstractEventLoop, SharedAdds] = {}
 
     async def run(self, call: Call[R], until: asyncio.Future[None] | None = None) -> R:
         """What the call's answer says.
@@ -51,6 +54,15 @@ class AsyncRunner:
         raw = await self._send(call.on(self.keys.producer(lane), next(ours.numbers)))
         ours.give_back(lane)
         return call.read(raw)
+
+    async def store(self, job: NewJob) -> Stored:
+        """Add one job. Cost: one round trip, which adds of one turn of the event loop share."""
+        loop = asyncio.get_running_loop()
+        adds = self._adds.get(loop)
+        if adds is None:
+            _forget_closed(self._adds)
+            adds = self._adds[loop] = SharedAdds(self)
+        return await adds.store(job)
 
     async def run_steps(self, steps: Steps[R]) -> R:
         """What an operation of several round trips returns. Calls that were carried out stay so when a later fails."""
@@ -90,8 +102,7 @@ class AsyncRunner:
         """It is done once this is closed in this event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._closing:
-            for closed in [one for one in list(self._closing) if one.is_closed()]:
-                self._closing.pop(closed, None)
+            _forget_closed(self._closing)
             self._closing[loop] = loop.create_future()
         return self._closing[loop]
 
@@ -123,3 +134,8 @@ class AsyncRunner:
                 return await self._transport.send(call)
             except CAUGHT as again:
                 error = again
+
+
+def _forget_closed(by_loop: dict[asyncio.AbstractEventLoop, Any]) -> None:
+    for closed in [loop for loop in list(by_loop) if loop.is_closed()]:
+        by_loop.pop(closed, None)

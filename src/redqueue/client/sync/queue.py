@@ -87,7 +87,7 @@ class Queue:
             BadInput, NotRegistered: nothing was sent.
             RedisUnavailable: when its `sent` is true, nobody knows whether it was stored; add again with the same
                 ``job_id``.
-        Cost: one round trip.
+        Cost: one round trip; of an `Queue`, adds of one turn of the event loop share it.
         """
         return self._store(new_job(job_type, data, options, self._defaults, self._before))
 
@@ -270,8 +270,8 @@ class Queue:
         self.close()
 
     def _store(self, job: NewJob) -> Job[Any]:
-        answers = self._runner.run(add.add(self._keys, (job,)))
-        return Job(self._results, job.id, job.job_type, answers[0], job.read)
+        stored = self._runner.store(job)
+        return Job(self._results, job.id, job.job_type, stored, job.read)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

@@ -12,6 +12,8 @@ from redqueue.client.faults import CAUGHT
 from redqueue.client.lanes import producer
 from redqueue.client.patience import PATIENCE, Patience, Trouble
 from redqueue.client.transport import Transport
+from redqueue.core import add
+from redqueue.core.add import NewJob, Stored
 from redqueue.core.keys import Keys
 from redqueue.core.script import Call, Steps
 from redqueue.errors import RedisUnavailable
@@ -54,6 +56,10 @@ class Runner:
         raw = self._send(call.on(self.keys.producer(lane), next(ours.numbers)))
         ours.give_back(lane)
         return call.read(raw)
+
+    def store(self, job: NewJob) -> Stored:
+        """Add one job. Cost: one round trip."""
+        return self.run(add.add(self.keys, (job,)))[0]
 
     def run_steps(self, steps: Steps[R]) -> R:
         """What an operation of several round trips returns. Calls that were carried out stay so when a later fails."""
