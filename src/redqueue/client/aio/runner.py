@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from redqueue.client.faults import CAUGHT
 from redqueue.client.lanes import producer
 from redqueue.client.patience import PATIENCE, Patience, Trouble
 from redqueue.client.transport import AsyncTransport
+from redqueue.core import add
 from redqueue.core.add import NewJob, Stored
 from redqueue.core.keys import Keys
 from redqueue.core.script import Call, Steps
@@ -61,8 +63,11 @@ class AsyncRunner:
         adds = self._adds.get(loop)
         if adds is None:
             _forget_closed(self._adds)
-            adds = self._adds[loop] = SharedAdds(self)
+            adds = self._adds[loop] = SharedAdds(self._add)
         return await adds.store(job)
+
+    async def _add(self, jobs: Sequence[NewJob]) -> list[Stored]:
+        return await self.run(add.add(self.keys, jobs))
 
     async def run_steps(self, steps: Steps[R]) -> R:
         """What an operation of several round trips returns. Calls that were carried out stay so when a later fails."""

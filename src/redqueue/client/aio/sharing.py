@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
 
 from redqueue.core import add
 from redqueue.core.add import NewJob, Stored
-
-if TYPE_CHECKING:
-    from redqueue.client.aio.runner import AsyncRunner
 
 
 class SharedAdds:
@@ -18,23 +15,26 @@ class SharedAdds:
     While none is on its way, one goes alone and at once: who adds one at a time waits for nobody. The others gather
     until the end of the turn, so that fifty tasks which add at the same time take two calls and not fifty. Each task
     hears of its own job, and one that is cancelled takes nothing from the others.
+
+    Args:
+        add: stores so many jobs, by one call.
     """
 
-    __slots__ = ("_calls", "_gathering", "_runner", "_under_way")
+    __slots__ = ("_add", "_calls", "_gathering", "_under_way")
 
-    def __init__(self, runner: AsyncRunner) -> None:
-        self._runner = runner
+    def __init__(self, add: Callable[[Sequence[NewJob]], Awaitable[list[Stored]]]) -> None:
+        self._add = add
         self._under_way = 0
         self._gathering: _Batch | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
     async def store(self, job: NewJob) -> Stored:
-        """Add one job; raises what `AsyncRunner.run` raises."""
+        """Add one job."""
         if self._under_way:
             return await self._join(job)
         self._under_way = 1
         try:
-            return (await self._runner.run(add.add(self._runner.keys, (job,))))[0]
+            return (await self._add((job,)))[0]
         finally:
             self._under_way -= 1
 
@@ -53,7 +53,7 @@ class SharedAdds:
             self._gathering = None
         self._under_way += 1
         try:
-            batch.tell(await self._runner.run(add.add(self._runner.keys, batch.jobs)))
+            batch.tell(await self._add(batch.jobs))
         except Exception as error:
             batch.fail(error)
         finally:
