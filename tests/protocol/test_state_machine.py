@@ -10,13 +10,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
+import fakeredis
 import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from redis.exceptions import OutOfMemoryError
 from tests.protocol.driver import ERROR, START, Wire, job
-from tests.protocol.model import FINISHED, STATES, Model
 from tests.protocol.view import differences, expected, findings, stored
 
 from redqueue.core import inspect, lease, steer, sweep
@@ -24,6 +25,7 @@ from redqueue.core.add import add
 from redqueue.core.keys import Keys
 from redqueue.core.lease import NO_REPORTS, Claimed, ListRule, Reports, Settles, Trip
 from redqueue.core.lifecycle import Complete, Crash, Fail, Release, RetryIn, RunRules, Settlement, SnoozeFor, words_of
+from redqueue.testing.model import FINISHED, STATES, Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,6 +110,7 @@ class Programs(RuleBasedStateMachine):
     """Each rule makes one step on both sides."""
 
     client: ClassVar[redis.Redis]
+    has_memory_limits: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -337,6 +340,28 @@ class Programs(RuleBasedStateMachine):
         if scan:
             self.recover()
 
+    @rule(who=picks, lane=lanes, settled=settled, wanted=st.lists(ids, min_size=1, max_size=3), place=placing)
+    def run_out_of_memory(
+        self, who: int, lane: str, settled: list[Settled], wanted: list[str], place: dict[str, Any]
+    ) -> None:
+        """Adds are refused whole; what workers do goes on, so that the server drains."""
+        if not self.has_memory_limits:
+            return
+        with self.wire.full():
+            before = stored(self.wire)
+            call = add(self.wire.keys, [job(self.model.now, one, **place) for one in wanted])
+            with pytest.raises(OutOfMemoryError):
+                self.wire.send(call.on(self.wire.keys.producer("p:0"), self.numbers["p:0"] + 1))
+            assert stored(self.wire) == before
+            self.pump(who, lane, settled, 2, ListRule(), "plain")
+            self.renew(who, 8)
+            self.recover()
+
+    @rule()
+    def forget_the_scripts(self) -> None:
+        """As after a restart or a failover: the next calls bring them along."""
+        self.client.script_flush()
+
     def stranger_to(self, worker: Worker) -> Worker:
         return next((one for one in (*self.workers, *self.gone) if one is not worker), worker)
 
@@ -423,3 +448,17 @@ class TestPrograms(Programs.TestCase):  # type: ignore[misc, valid-type]
     @pytest.fixture(autouse=True)
     def _connect(self, client: redis.Redis) -> None:
         Programs.client = client
+
+
+class ProgramsOnFake(Programs):
+    """The same on fakeredis, which has no limit of memory."""
+
+    has_memory_limits = False
+
+
+class TestProgramsOnFake(ProgramsOnFake.TestCase):  # type: ignore[misc, valid-type]
+    settings = settings(ORDINARY, max_examples=25)
+
+    @pytest.fixture(autouse=True)
+    def _connect(self) -> None:
+        ProgramsOnFake.client = fakeredis.FakeRedis()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tests.protocol.driver import Wire
-    from tests.protocol.model import Model
-    from tests.protocol.model_parts import Job, Session
+
+    from redqueue.testing.model import Model
+    from redqueue.testing.model_parts import Job, Session
 
 View = dict[str, dict[str, Any]]
 

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from redqueue.testing.clock import advance, advance_async
     from redqueue.testing.context import SettableContext, job_context
     from redqueue.testing.idle import NeverIdle, Report, run_until_idle, run_until_idle_async
+    from redqueue.testing.model import Model
 
 __all__ = [
+    "Model",
     "NeverIdle",
     "Report",
     "SettableContext",
@@ -33,6 +35,10 @@ def __getattr__(name: str) -> object:
         from redqueue.testing import context
 
         return getattr(context, name)
+    if name == "Model":
+        from redqueue.testing import model
+
+        return model.Model
     if name in __all__:
         from redqueue.testing import idle
 

@@ -1,37 +1,27 @@
-"""The queue in plain Python: what each call changes and answers, without keys, hashes or sentinels.
+"""The queue in plain Python: the specification of what each call changes and answers, without keys or hashes.
 
-A job is one object, so that it is in one place and is forgotten as a whole. `view` tells what Redis should hold then.
-Limits of a single call, 1,000 jobs of a trim and 100 of a scan's clamp, are not here: a test has a dozen jobs.
+A job is one object, so that it is in one place and is forgotten as a whole. The test-suite plays the same random
+programs on it and on real servers. Limits of a single call, 1,000 jobs of a trim and 100 of a scan's clamp, are not
+here: a test has a dozen jobs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
-
-from tests.protocol.model_parts import SPAN, Job, Lane, Lease, Run, Session, as_claimed, order_of, parked_priority
+from typing import Final
 
 from redqueue.core.lease import NO_REPORTS, Claimed, ListRule, Recovery, Renewal, Reports, Settles, Trip
+from redqueue.testing.model_parts import SPAN, Job, Lane, Lease, Run, Session, as_claimed, order_of, parked_priority
+from redqueue.testing.model_stored import HOUR, Stored
 
 CLOSED: Final = 2**53
-HOUR: Final = 3_600_000
 FINISHED: Final = ("completed", "failed", "cancelled")
 EXPIRED: Final = '{"type":"JobExpired","message":"nobody started it in time: its expires_in is over"}'
 STATES: Final = ("waiting", "delayed", "active", *FINISHED)
 
 
-@dataclass
-class Model:
-    """One queue. Its methods are the scripts; the clock is the test's."""
-
-    now: int
-    jobs: dict[str, Job] = field(default_factory=dict)
-    sessions: dict[str, Session] = field(default_factory=dict)
-    seen: dict[str, int] = field(default_factory=dict)
-    producers: dict[str, tuple[int, str]] = field(default_factory=dict)
-    meta: dict[str, Any] = field(default_factory=dict)
-    token: bool = False
+class Model(Stored):
+    """One queue. Its methods are the scripts, and answer with what their calls read; its clock is the test's."""
 
     # Producers
 
@@ -77,6 +67,7 @@ class Model:
             job.score = order_of(int(priority), -sequence if how == "l" else sequence)
 
     def cancel(self, id: str, reason: str) -> str:
+        """End a job that waits; one that runs is flagged, and ends with its next settle, release or recovery."""
         job = self._visible(id)
         if job is None:
             return "missing"
@@ -92,6 +83,7 @@ class Model:
         return "cancelled"
 
     def retry(self, id: str, fresh: bool) -> str:
+        """A finished job waits again, at the end of its priority."""
         job = self._visible(id)
         if job is None or job.state not in FINISHED:
             return "no"
@@ -107,6 +99,7 @@ class Model:
         return "done"
 
     def promote(self, id: str) -> str:
+        """A delayed job joins the line now."""
         job = self.jobs.get(id)
         if job is None or job.state != "delayed":
             return "no"
@@ -115,11 +108,13 @@ class Model:
         return "done"
 
     def remove(self, ids: Sequence[str], force: bool) -> str:
+        """Forget jobs, those that run by force only. Answers how many."""
         found = [job for job in map(self._visible, ids) if job and (force or job.state != "active")]
         self._drop(found)
         return str(len(found))
 
     def pause(self, paused: bool) -> str:
+        """Hand out no jobs, or do so again."""
         self.meta.pop("paused", None)
         if paused:
             self.meta["paused"] = 1
@@ -128,11 +123,13 @@ class Model:
         return "done"
 
     def sweep(self, state: str, older: int, n: int) -> str:
+        """Forget up to n of a state that are so old, in ms, the first of their place first."""
         found = [job for job in self.jobs_in(state) if not older or job.score <= self.now - older][:n]
         self._drop(found)
         return str(len(found))
 
     def obliterate(self, force: bool) -> str:
+        """Pause and forget all jobs; called again when there is none, forget the rest."""
         if not force and self.jobs_in("active"):
             return "active"
         self.meta["paused"] = 1
@@ -147,6 +144,7 @@ class Model:
     # Workers
 
     def enter(self, session: str, worker: str, wanted: int) -> int:
+        """Make a session known. Answers the lease: the longest that a living worker asked for."""
         longest = max(self.meta.get("lease", 0), wanted)
         living = any(at >= self.now - 2 * longest for at in self.seen.values())
         self.meta["format"] = 1
@@ -169,6 +167,7 @@ class Model:
         rule: ListRule,
         reports: Reports = NO_REPORTS,
     ) -> Trip:
+        """Note what jobs tell, settle what they became, then claim up to n, in order."""
         kept = self.sessions.setdefault(session, Session())
         last = kept.lanes.get(lane, Lane())
         if number < last.number:
@@ -290,6 +289,7 @@ class Model:
                 job.move("waiting", order_of(priority, sequence))
 
     def renew(self, session: str, runs: Sequence[Claimed]) -> Renewal:
+        """Prolong leases, also of jobs that were taken back and not claimed again."""
         kept = self.sessions.setdefault(session, Session())
         left = "left" in kept.facts
         lease = self._touch(0 if left else kept.facts.get("lease", 0))
@@ -312,6 +312,7 @@ class Model:
         return Renewal(words, lease)
 
     def recover(self, max_crashes: int, error: str) -> Recovery:
+        """Take back the jobs whose lease ended, unless no worker could renew of late; sweep what is too old."""
         lease = self._touch()
         for job in self.jobs_in("active"):
             if job.score >= self.now + 2 * lease:
@@ -352,6 +353,7 @@ class Model:
         return f"{lease.number}:{lease.position}" not in listed
 
     def leave(self, session: str, lanes: Iterable[str], runs: Sequence[Claimed]) -> int:
+        """Close a session and give back what it still holds."""
         held = {run.id: self.jobs[run.id] for run in runs if self._held(run.id, session, run.number) == "."}
         for job in held.values():
             if job.cancel is None:
@@ -366,82 +368,3 @@ class Model:
         self.seen.pop(session, None)
         self._wake()
         return len(held)
-
-    # What they share
-
-    @property
-    def paused(self) -> bool:
-        return "paused" in self.meta
-
-    def jobs_in(self, state: str) -> list[Job]:
-        return sorted((job for job in self.jobs.values() if job.state == state), key=lambda job: (job.score, job.id))
-
-    def _visible(self, id: str) -> Job | None:
-        """A finished job whose own age is over is gone for everybody who asks."""
-        job = self.jobs.get(id)
-        return None if job is None or (job.expires is not None and job.expires <= self.now) else job
-
-    def _held(self, id: str, session: str, number: int) -> str | None:
-        job = self.jobs.get(id)
-        return job.lease.mark if job and job.lease and job.lease.is_of(session, number) else None
-
-    def holds(self, session: str, run: Claimed) -> bool:
-        """Whether the session may settle that run."""
-        return self._held(run.id, session, run.number) is not None
-
-    def _sequence(self) -> int:
-        self.meta["seq"] = self.meta.get("seq", 0) + 1
-        return int(self.meta["seq"])
-
-    @property
-    def lease(self) -> int:
-        return int(self.meta.get("lease", 30_000))
-
-    def _keep(self) -> list[int]:
-        return [int(limit) for limit in self.meta.get("keep", "10 -1 50 -1").split(" ")]
-
-    def _next_due(self) -> int | None:
-        return min((job.score for job in self.jobs_in("delayed")), default=None)
-
-    def _wake(self) -> None:
-        self.token |= bool(self.jobs_in("waiting")) and not self.paused
-
-    def _wake_if_earlier_than(self, earliest: int | None) -> None:
-        """Idle workers sleep until what was the earliest."""
-        due = self._next_due()
-        self.token |= due is not None and (earliest is None or due < earliest)
-
-    def _line_up(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            sequence = self._sequence()
-            kept = job.parked.startswith("o")
-            job.move("waiting", int(job.parked[1:]) if kept else order_of(parked_priority(job.parked), sequence))
-
-    def _touch(self, asked: int = 0) -> int:
-        if asked > self.meta.get("lease", 0):
-            self.meta["lease"] = asked
-        lease, seen = self.lease, self.meta.get("seen")
-        latest = self.now + lease // 2
-        gap = seen is None or self.now < seen or self.now - seen > lease / 2
-        self.meta["hold"] = latest if gap else min(self.meta.get("hold", 0), latest)
-        self.meta["seen"] = self.now
-        return lease
-
-    def _end(self, job: Job, state: str, told: dict[str, Any], keep: str = "-") -> None:
-        self.meta[state] = self.meta.get(state, 0) + 1
-        ended = self.jobs[job.id] = Job(job.id, job.envelope, job.created, state, self.now)
-        ended.outcome = {**told, "finished": self.now}
-        ended.lines = job.lines
-        if job.saved is not None and state != "completed":
-            ended.outcome["state"] = job.saved
-        if keep != "-":
-            ended.score, ended.expires = SPAN + self.now, self.now + int(keep)
-
-    def _trim(self, state: str, count: int, age: int) -> None:
-        counted = [job for job in self.jobs_in(state) if job.expires is None]
-        self._drop(counted[: max(len(counted) - count, 0)] if count >= 0 else [])
-        self._drop(job for job in counted if age >= 0 and job.score <= self.now - age)
-
-    def _drop(self, jobs: Iterable[Job]) -> None:
-        for job in list(jobs):
-            self.jobs.pop(job.id, None)
