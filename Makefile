@@ -8,6 +8,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SERVERS := .venv-servers
 OLDEST := .venv-oldest
+CHART := .bench/chart
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Pyright runs as it is locked: it looks for no newer release.
@@ -15,7 +16,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check check-style check-types check-lua check-gen check-architecture gen bench-quick \
-	test-servers test-oldest lock clean
+	bench-scale bench-soak test-servers test-oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -51,6 +52,12 @@ gen: $(READY) ## write src/redqueue/client/sync from client/aio
 bench-quick: $(READY) ## first figures: jobs/s, adds/s, bytes a waiting job
 	$(RUN) benchmarks/quick.py $(ARGS)
 
+bench-scale: $(READY) $(CHART)/.ready ## what a job costs with more workers, jobs or bytes: to docs/scale.md, six minutes
+	$(RUN) -m benchmarks.scale $(ARGS)
+
+bench-soak: $(READY) ## what stays of a million jobs in a worker and in Redis: to docs/scale.md, two minutes
+	$(RUN) -m benchmarks.soak $(ARGS)
+
 test-servers: $(READY) $(SERVERS)/.ready ## the suite on each server that PyPI brings, and on those of PATH
 	$(RUN) tools/test_servers.py $(ARGS)
 
@@ -68,7 +75,7 @@ lock: $(READY) ## pin what is installed; ARGS=--upgrade takes the newest
 		--custom-compile-command 'make lock' --python-version 3.11 $(ARGS) -o requirements/servers.lock requirements/servers.in
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(SERVERS) $(OLDEST) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS) $(OLDEST) .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -84,4 +91,9 @@ $(READY): requirements/dev.lock pyproject.toml
 $(SERVERS)/.ready: requirements/servers.lock $(READY)
 	$(RUN) -m uv venv --quiet --clear --python $(RUN) $(SERVERS)
 	$(RUN) -m uv pip install --quiet --python $(SERVERS)/bin/python --require-hashes --requirement requirements/servers.lock
+	@touch $@
+
+$(CHART)/.ready: benchmarks/chart.txt $(READY)
+	$(RUN) -m uv venv --quiet --clear --python $(RUN) $(CHART)
+	$(RUN) -m uv pip install --quiet --python $(CHART)/bin/python --requirement benchmarks/chart.txt
 	@touch $@

@@ -239,6 +239,17 @@ async def test_a_claim_answers_with_about_4_mib_and_leaves_the_rest_at_its_place
     assert ([*seen, *(run.id for run in last.claimed)], last.more) == ([job_id.decode() for job_id, _ in before], False)
 
 
+async def test_a_claim_of_large_jobs_reads_little_more_than_it_takes(queue: AsyncQueue, admin: redis.Redis) -> None:
+    for _ in range(30):
+        await queue.add("big", "x" * 1_000_000)
+    ghost = Ghost(queue, 30_000)
+    await ghost.claim(0)
+    before = admin.info("stats")["keyspace_hits"]
+    trip = await ghost._pump(Settles([], [], []), 100)
+    # Those that it takes, one more, and the keys that every claim looks at.
+    assert (len(trip.claimed), admin.info("stats")["keyspace_hits"] - before < 20) == (5, True)
+
+
 @pytest.mark.parametrize(("sizes", "taken"), [([1] * 9, 5), ([MOST_BYTES // 2] * 3, 2), ([MOST_BYTES * 2] * 2, 1)])
 def test_a_trip_takes_about_4_mib_of_outcomes_and_at_least_one(sizes: list[int], taken: int) -> None:
     settles = Settles([], [], [])

@@ -11,23 +11,25 @@
 --- @use clock sentinels forget retention end_unsettled events
 -- An answer that takes longer than its time-out would be asked for again and again: what is too much stays in line.
 local MOST_BYTES = 4194304
--- Read so many at once: a thousand of 1 MiB would take a GiB only to be put back.
-local READ = 50
+-- Read so many at once at the most, and so many first: a thousand of 1 MiB would take a GiB only to be put back.
+local READ, READ_FIRST = 50, 4
 local EXPIRED = '{"type":"JobExpired","message":"nobody started it in time: its expires_in is over"}'
 
 -- As many as are not too much; false for one that is missing.
 local function read_envelopes(ids)
-  local envelopes, bytes = {}, 0
+  local envelopes, bytes, count = {}, 0, READ_FIRST
   local restoring = redis.call('EXISTS', states) == 1
-  for first = 1, #ids, READ do
-    local names = {}
-    for i = first, math.min(first + READ - 1, #ids) do names[#names + 1] = job .. ids[i] end
+  while #envelopes < #ids and bytes <= MOST_BYTES do
+    local names, first = {}, #envelopes + 1
+    for i = first, math.min(first + count - 1, #ids) do names[#names + 1] = job .. ids[i] end
     for _, envelope in ipairs(redis.call('MGET', unpack(names))) do
       if bytes > MOST_BYTES then return envelopes end
       envelopes[#envelopes + 1] = envelope
       bytes = bytes + (envelope and #envelope or 0)
       if restoring then bytes = bytes + redis.call('HSTRLEN', states, ids[#envelopes]) end
     end
+    -- What still fits, were the others as large as these: what is read and put back costs as much as what is claimed.
+    count = math.min(READ, math.floor((MOST_BYTES - bytes) * #envelopes / math.max(bytes, 1)) + 1)
   end
   return envelopes
 end
