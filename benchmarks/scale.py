@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from benchmarks.harness import chart
 from benchmarks.scaling import pages, scripts, sizes
 from benchmarks.scaling.pages import growth, spread, table
-from benchmarks.scaling.rig import CHECKOUT, Rig, facts
+from benchmarks.scaling.rig import Rig, facts
 
-CHART_PYTHON = CHECKOUT / ".bench" / "chart" / "bin" / "python"
 PARTS = ("workers", "waiting", "delayed", "active", "payloads")
 MOST_GROWTH = 1.5
 """log(1,000,000) / log(10,000): a cost that grows faster than that grows faster than O(log n)."""
@@ -198,10 +198,10 @@ def main() -> int:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     result = run(options.parts or PARTS, options.rounds, options.scale)
     if options.scale == 1.0 and not options.parts:
-        chart = f"../benchmarks/results/scale-{result['facts']['date']}.svg"
-        text = f"![Redis's CPU a job by the jobs in the queue]({chart})\n\n{text_of(result)}"
+        picture = f"../benchmarks/results/scale-{result['facts']['date']}.svg"
+        text = f"![Redis's CPU a job by the jobs in the queue]({picture})\n\n{text_of(result)}"
         file = pages.publish("scale", result, text)
-        subprocess.run([CHART_PYTHON, CHECKOUT / "benchmarks" / "scale_chart.py", file], check=True)
+        subprocess.run([chart.python(), chart.CHART / "scale.py", file], check=True)
     found = defects(result)
     print(*found, sep="\n")
     return 1 if found else 0

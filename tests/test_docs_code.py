@@ -114,7 +114,9 @@ def test_the_quick_start_works_when_pasted(tmp_path: Path) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.read_text(encoding="utf-8").split()) <= 400
+    """But for the table that the benchmark writes."""
+    before, _, rest = README.read_text(encoding="utf-8").partition("<!-- bench:begin -->")
+    assert len((before + rest.partition("<!-- bench:end -->")[2]).split()) <= 400
 
 
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda path: str(path.name))

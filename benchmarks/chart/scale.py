@@ -1,6 +1,6 @@
 """The cost curves of `benchmarks.scale` as a picture: an SVG beside the file of results that is given.
 
-It runs in an environment of its own: ``.bench/chart/bin/python benchmarks/scale_chart.py RESULTS.json``.
+Runs in .bench/chart, with matplotlib: ``.bench/chart/bin/python benchmarks/chart/scale.py RESULTS.json``.
 """
 
 from __future__ import annotations
