@@ -89,8 +89,8 @@ def test_a_trip_of_a_hundred_costs_less_than_a_command_a_job(wire: Wire, produce
     fill(wire, producer, 1000)
     runs = wire(steady_trip(wire, session, session.claim(100))).claimed
     trip = steady_trip(wire, session, runs)
-    # Ten of the hundred are kept, at two commands each; the rest is by the trip.
-    assert total(wire, lambda: wire(trip)) <= 63
+    # Ten of the hundred are kept, at a command each; the rest is by the trip.
+    assert total(wire, lambda: wire(trip)) <= 50
 
 
 def test_a_trip_that_keeps_nothing_costs_no_command_a_job_but_a_read_for_fifty(
@@ -102,23 +102,21 @@ def test_a_trip_that_keeps_nothing_costs_no_command_a_job_but_a_read_for_fifty(
         runs = session.claim(n)
         trip = session.trip(*((run, DONE) for run in runs), n=n, keep="0")
         counts.append(total(wire, partial(wire, trip)))
-    assert counts[0] <= 37
+    assert counts[0] <= 33
     # Envelopes are read in slices, so that large ones stay in line; an event tells of at most a hundred jobs.
     assert counts[1] - counts[0] == (500 // 50 - 1) + 2 * (500 // 100 - 1)
 
 
-def test_a_trip_that_does_nothing_costs_thirty_commands_at_most(
-    wire: Wire, producer: Producer, session: Session
-) -> None:
+def test_a_trip_that_does_nothing_costs_ten_commands_at_most(wire: Wire, producer: Producer, session: Session) -> None:
     session.claim(10)
-    assert total(wire, lambda: session.claim(10)) <= 20
+    assert total(wire, lambda: session.claim(10)) <= 10
 
 
 def test_renewing_a_hundred_leases_costs_no_command_a_job(wire: Wire, producer: Producer, session: Session) -> None:
     fill(wire, producer, 200)
     runs = session.claim(100)
     session.renew(*runs[:10])
-    assert total(wire, lambda: session.renew(*runs[:10])) == total(wire, lambda: session.renew(*runs)) <= 20
+    assert total(wire, lambda: session.renew(*runs[:10])) == total(wire, lambda: session.renew(*runs)) <= 13
 
 
 def test_recovering_a_hundred_jobs_costs_five_commands_a_job(
@@ -144,7 +142,7 @@ def test_no_call_costs_more_commands_in_a_long_queue(wire: Wire, producer: Produ
         wire(add_call(wire, producer, start, 1000))
     long = [total(wire, partial(wire.send, call)) for call in calls(wire, producer, session, 20)]
     assert long == short
-    assert max(short) <= 40
+    assert max(short) <= 34
 
 
 def calls(wire: Wire, producer: Producer, session: Session, at: int) -> Iterator[Call[Any]]:

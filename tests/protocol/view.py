@@ -70,9 +70,16 @@ def _session_field(name: str, text: str) -> Any:
     head, _, ids = text.partition("|")
     number, *answered = head.split(" ")
     if not answered:
-        return (int(number), ids.split())
+        return (int(number), [place for span in ids.split() for place in _places(span)])
     words, told, fence = answered
     return (int(number), words, told, int(fence), ids.split())
+
+
+def _places(span: str) -> list[tuple[int, int]]:
+    """What a worker has not started, number and position each, of `number:first-last`."""
+    number, _, positions = span.partition(":")
+    first, _, last = positions.partition("-")
+    return [(int(number), position) for position in range(int(first), int(last) + 1)]
 
 
 def _fixed(name: str, pairs: Mapping[str, str]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ async def test_a_suspect_that_waits_is_not_started_only_in_its_own_queue(
             await pump.announce()
             session = pump.keys.session(shift_of(worker)._session.id)
             listed.append(str(admin.hget(session, "u")).partition("|")[2])
-    assert listed == ["'", "1:1'"]
+    assert listed == ["'", "1:1-1'"]
 
 
 async def test_while_a_suspect_runs_alone_its_worker_leaves_the_other_jobs_in_line(

@@ -30,7 +30,7 @@ _AS_ZERO: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _MAX_ASKER: Final = 128
 
 
-class Head(msgspec.Struct, frozen=True, array_like=True):
+class Head(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known of a job without reading its data."""
 
     job_type: str
@@ -41,7 +41,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     given: Given = NOTHING_GIVEN
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A stored job, taken apart: the data is still encoded."""
 
     head: Head

@@ -43,7 +43,7 @@ class ListRule(msgspec.Struct, frozen=True):
     failed: tuple[int, int] = (50, -1)
 
 
-class Claimed(msgspec.Struct, eq=False):
+class Claimed(msgspec.Struct, eq=False, gc=False):
     """One job that this session has the right to run, by the token of its claim: the session and `number`.
 
     Attributes:
@@ -221,7 +221,7 @@ def pump(
         lane=lane,
         number=number,
         n=n,
-        unstarted=" ".join(f"{one.number}:{one.position}" for one in unstarted),
+        unstarted=_spans(unstarted) if unstarted else "",
         completed_count=rule.completed[0],
         completed_age=rule.completed[1],
         failed_count=rule.failed[0],
@@ -309,6 +309,19 @@ def expire_session(keys: Keys, session: str, lanes: Sequence[str], max_crashes: 
     while (yield recover(keys, max_crashes)).count >= MOST_RECOVERED:
         pass
     return int(count)
+
+
+def _spans(runs: Sequence[Claimed]) -> str:
+    """``number:first-last ...``: what is claimed together stands together, so that a thousand are a few words."""
+    spans: list[str] = []
+    number, first, last = runs[0].number, runs[0].position, runs[0].position - 1
+    for run in runs:
+        if run.number != number or run.position != last + 1:
+            spans.append(f"{number}:{first}-{last}")
+            number, first = run.number, run.position
+        last = run.position
+    spans.append(f"{number}:{first}-{last}")
+    return " ".join(spans)
 
 
 def _claimed(number: int, reply: Any) -> list[Claimed]:

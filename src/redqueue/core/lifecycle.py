@@ -75,33 +75,33 @@ class RunRules(msgspec.Struct, frozen=True):
     expires_ms: int | None = None
 
 
-class Complete(msgspec.Struct, frozen=True):
+class Complete(msgspec.Struct, frozen=True, gc=False):
     """The run returned."""
 
     result: bytes
 
 
-class Fail(msgspec.Struct, frozen=True):
+class Fail(msgspec.Struct, frozen=True, gc=False):
     """The job is over, failed."""
 
     error: bytes
 
 
-class RetryIn(msgspec.Struct, frozen=True):
+class RetryIn(msgspec.Struct, frozen=True, gc=False):
     """The attempt failed and another one is due."""
 
     delay_ms: int
     error: bytes
 
 
-class SnoozeFor(msgspec.Struct, frozen=True):
+class SnoozeFor(msgspec.Struct, frozen=True, gc=False):
     """The job goes on later; no attempt is burned."""
 
     delay_ms: int
     note: str
 
 
-class Release(msgspec.Struct, frozen=True):
+class Release(msgspec.Struct, frozen=True, gc=False):
     """Back to its place in line: the run did not take place, or was interrupted, as the note says."""
 
     note: str = ""
@@ -117,13 +117,13 @@ class Crash(msgspec.Struct, frozen=True):
 Settlement: TypeAlias = Complete | Fail | RetryIn | SnoozeFor | Release | Crash
 
 
-class Returned(msgspec.Struct, frozen=True):
+class Returned(msgspec.Struct, frozen=True, gc=False):
     """What a run ended in: a value, already encoded."""
 
     result: bytes
 
 
-class Raised(msgspec.Struct, frozen=True):
+class Raised(msgspec.Struct, frozen=True, gc=False):
     """What a run ended in: an error, as data. `final` gives the other retries up; `after_ms` overrides the backoff."""
 
     error: bytes
@@ -131,7 +131,7 @@ class Raised(msgspec.Struct, frozen=True):
     after_ms: int | None = None
 
 
-class Snoozed(msgspec.Struct, frozen=True):
+class Snoozed(msgspec.Struct, frozen=True, gc=False):
     """What a run ended in: it asked to be run later."""
 
     after_ms: int

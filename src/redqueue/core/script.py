@@ -153,9 +153,10 @@ def load(name: str) -> Script:
     header = Header()
     body = _read(f"{name}.lua")
     own = Header.read(name, body)
-    for piece in _pieces(own.uses, []):
-        pieces[piece] = _read(f"lib/{piece}.lua")
-        header.merge(Header.read(piece, pieces[piece]))
+    known: dict[str, tuple[str, Header]] = {}
+    for piece in _pieces(own.uses, [], known):
+        pieces[piece], declared = known[piece]
+        header.merge(declared)
     header.merge(own)
     _arrange(name, header)
     return Script(name, _compose(header, [*pieces.values()], body), header)
@@ -170,12 +171,15 @@ def _read(path: str) -> str:
     return (_LUA / path).read_text(encoding="utf-8")
 
 
-def _pieces(uses: Sequence[str], path: list[str]) -> Iterator[str]:
-    """Pieces in the order of what needs what; a piece may come twice, which a dict forgives."""
+def _pieces(uses: Sequence[str], path: list[str], known: dict[str, tuple[str, Header]]) -> Iterator[str]:
+    """Pieces in the order of what needs what; a piece may come twice, which a dict forgives. Each is read once."""
     for piece in uses:
         if piece in path:
             raise SyntaxError(f"lua/lib: {' -> '.join([*path, piece])} is a circle")
-        yield from _pieces(Header.read(piece, _read(f"lib/{piece}.lua")).uses, [*path, piece])
+        if piece not in known:
+            text = _read(f"lib/{piece}.lua")
+            known[piece] = text, Header.read(piece, text)
+        yield from _pieces(known[piece][1].uses, [*path, piece], known)
         yield piece
 
 

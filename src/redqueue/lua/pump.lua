@@ -11,7 +11,7 @@
 --- @arg lane      text
 --- @arg number    int: grows with every call of the session
 --- @arg n         int, at most 1000
---- @arg unstarted text: 'number:position' of what is claimed and not started yet
+--- @arg unstarted text: 'number:first-last', the positions of what is claimed and not started yet
 --- @use clock room report settle promote claim wake drained
 --- @reply state     ok, or stale: a later call of this lane has been carried out
 --- @reply words     a letter for each settle
@@ -56,7 +56,7 @@ local function answer_again(words, told, fence, ids)
   return answer_with(words, told, fence, mine, #mine > 0 and redis.call('MGET', unpack(names)) or {}, next_due)
 end
 
-local last = redis.call('HGET', session, lane)
+local last, listed = unpack(redis.call('HMGET', session, lane, 'u'))
 if last then
   local done, words, told, fence, ids = string.match(last, '^(%d+) (%l*) (%l*) (%d+)|(.*)$')
   if tonumber(done) == number then return answer_again(words, told, tonumber(fence), ids) end
@@ -82,11 +82,12 @@ if #ids == 0 and answer.more == 0 and (got > 0 or string.find(words, '[ox]')) th
 if got == n and (answer.more == 1 or (n > 0 and next_due >= 0 and next_due <= 5000)) then push_token() end
 local rule = table.concat({completed_count, completed_age, failed_count, failed_age}, ' ')
 if facts[3] ~= rule then redis.call('HSET', meta, 'keep', rule) end
-local counted = string.match(redis.call('HGET', session, 'u') or '', '^(%d+)|')
+local counted = string.match(listed or '', '^(%d+)|')
 local done = table.concat({whole(number), words, told, whole(fence)}, ' ')
-redis.call('HSET', session, lane, done .. '|' .. table.concat(ids, ' '))
+local record = {lane, done .. '|' .. table.concat(ids, ' ')}
 if not counted or tonumber(counted) < number then
-  redis.call('HSET', session, 'u', whole(number) .. '|' .. unstarted)
+  record[3], record[4] = 'u', whole(number) .. '|' .. unstarted
 end
+redis.call('HSET', session, unpack(record))
 if not counted then redis.call('EXPIRE', session, 3600) end
 return answer

@@ -37,11 +37,11 @@ local unstarted = {}
 -- Whether the job may have run: its worker lists what it claimed and did not start.
 local function started(lease_text)
   local holder, number, position = string.match(lease_text, '^(.+):(%d+) %S+ %d+ (%d+) ')
-  if not unstarted[holder] then
-    local listed = redis.call('HGET', session .. holder, 'u') or ''
-    unstarted[holder] = ' ' .. (string.match(listed, '|(.*)$') or '') .. ' '
+  unstarted[holder] = unstarted[holder] or redis.call('HGET', session .. holder, 'u') or ''
+  for first, last in string.gmatch(unstarted[holder], '[| ]' .. number .. ':(%d+)%-(%d+)') do
+    if tonumber(first) <= tonumber(position) and tonumber(position) <= tonumber(last) then return false end
   end
-  return not string.find(unstarted[holder], ' ' .. number .. ':' .. position .. ' ', 1, true)
+  return true
 end
 
 local crashed, missing, back, details, broken, stopped = {}, {}, {}, {}, {}, {}

@@ -6,7 +6,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CoroutineType, MappingProxyType, MethodType
 from typing import Any, Concatenate, Final, Literal, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
@@ -48,6 +48,7 @@ class Binding:
         decode: the job's JSON, already found harmless, to positional and keyword arguments.
         injections: what `Prepared.call` hands over beside the job's own arguments.
         on_failed: of a processor with parts, else None; `Prepared.failed` calls it.
+        execution: where it runs.
     """
 
     key: str
@@ -58,13 +59,12 @@ class Binding:
     decode: DecodeArguments
     injections: tuple[Injection, ...]
     on_failed: OnFailed | None = None
+    execution: Literal["loop", "thread", "process"] = field(init=False)
 
-    @property
-    def execution(self) -> Literal["loop", "thread", "process"]:
-        """Where it runs."""
-        if self.options.get("execution") == "process":
-            return "process"
-        return "loop" if self.is_coroutine else "thread"
+    def __post_init__(self) -> None:
+        in_process = self.options.get("execution") == "process"
+        where = "process" if in_process else "loop" if self.is_coroutine else "thread"
+        object.__setattr__(self, "execution", where)
 
     def prepare(self, raw: bytes | msgspec.Raw) -> Prepared:
         """Decode and check one job's data; its function is not entered.

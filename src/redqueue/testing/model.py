@@ -193,7 +193,7 @@ class Model(Stored):
             self.token = True
         self.meta["keep"] = " ".join(str(limit) for limit in (*rule.completed, *rule.failed))
         if kept.unstarted is None or kept.unstarted[0] < number:
-            kept.unstarted = (number, [f"{one.number}:{one.position}" for one in unstarted])
+            kept.unstarted = (number, [(one.number, one.position) for one in unstarted])
         return answer
 
     def _take_reports(self, session: str, reports: Reports) -> str:
@@ -350,7 +350,7 @@ class Model(Stored):
     def _started(self, lease: Lease) -> bool:
         """Whether its holder may have begun to run it."""
         _, listed = self.sessions[lease.session].unstarted or (0, [])
-        return f"{lease.number}:{lease.position}" not in listed
+        return (lease.number, lease.position) not in listed
 
     def leave(self, session: str, lanes: Iterable[str], runs: Sequence[Claimed]) -> int:
         """Close a session and give back what it still holds."""

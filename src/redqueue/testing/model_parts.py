@@ -126,7 +126,7 @@ class Session:
 
     facts: dict[str, Any] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
-    unstarted: tuple[int, list[str]] | None = None
+    unstarted: tuple[int, list[tuple[int, int]]] | None = None
 
 
 def order_of(priority: int, sequence: int) -> int:

@@ -27,7 +27,6 @@ from redqueue.units import check_int, to_ms
 from redqueue.worker.logs import set_up_logging
 from redqueue.worker.loop import threads_left_behind
 from redqueue.worker.supervised import Line
-from redqueue.worker.supervisor import Supervisor
 from redqueue.worker.worker import Worker
 
 OK: Final = 0
@@ -231,6 +230,8 @@ def _queues(text: str | None, concurrency: int | None) -> list[str] | dict[str, 
 
 
 def _supervise(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from redqueue.worker.supervisor import Supervisor  # a worker starts sooner without
+
     if os.name != "posix":
         raise ConfigurationError("--processes needs a POSIX system: start each worker yourself")
     command = [sys.executable, "-m", "redqueue.worker", *_without_processes(arguments)]

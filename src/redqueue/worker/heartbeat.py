@@ -27,6 +27,9 @@ logger = logging.getLogger("redqueue.worker")
 RENEW_EVERY: Final = 1 / 3
 """Of a lease, give or take a tenth: a live worker's lease has 0.63 left when an outage begins."""
 
+IDLE_BEATS: Final = 2
+"""Of which one renews when no lease is held: a sign of life, whose lack is forgiven for the time of two leases."""
+
 PROBE_EVERY: Final = 1 / 15
 """Of a lease, while Redis is away: soon enough to renew before recovery, which holds for half a lease, takes over."""
 
@@ -64,6 +67,7 @@ class Heartbeat:
         self._wake = threading.Event()
         self._ended = False
         self._down = False
+        self._rested = 0
         self._thread = threading.Thread(target=self._serve, name="redqueue-heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -87,13 +91,19 @@ class Heartbeat:
     def _serve(self) -> None:
         try:
             while not self._ended:
-                self._wake.wait(self._pause())
+                asked = self._wake.wait(self._pause())
                 self._wake.clear()
-                if not self._ended:
+                if not self._ended and (asked or not self._rests()):
+                    self._rested = 0
                     self._beat()
         finally:
             self._transport.close()
             self._on_ended()
+
+    def _rests(self) -> bool:
+        """Whether this beat is left out. The recoverer calls in between, so that no gap looks like an outage."""
+        self._rested += 1
+        return self._rested < IDLE_BEATS and not self._down and not any(pump.held for pump in self._pumps)
 
     def _pause(self) -> float:
         shortest = min(pump.lease_ms for pump in self._pumps) / 1000

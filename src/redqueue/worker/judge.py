@@ -20,6 +20,7 @@ from redqueue.core.lifecycle import (
     Outcome,
     Raised,
     RetryIn,
+    Returned,
     Settlement,
     Snoozed,
     SnoozeFor,
@@ -61,6 +62,8 @@ def judge(run: Run, error: BaseException) -> Settlement:
 
 def accept(run: Run, outcome: Outcome) -> Settlement:
     """Of a run that returned: a value that can't be stored is a failure, too."""
+    if type(outcome) is Returned:
+        return Complete(outcome.result)
     return settle(run, outcome, ResultNotSerializable.__name__)
 
 
@@ -115,7 +118,7 @@ def settle(run: Run, outcome: Outcome, error: str = "") -> Settlement:
         logger.error("job %s: its backoff is no wait (%s); the default is used", run.claimed.id, wrong)
         plain = msgspec.structs.replace(run.rules, backoff=DEFAULT_BACKOFF)
         settlement = decide(outcome, attempt=run.attempt, rules=plain, draw=draw)
-    if isinstance(outcome, Raised | Died) and not run.over:
+    if isinstance(outcome, (Raised, Died)) and not run.over:
         _log_failure(run, error, settlement)
     return settlement
 

@@ -72,15 +72,19 @@ class Link:
         self.restore()
         return call.read(answer[0])
 
-    async def block_on(self, wake: str, seconds: float) -> None:
-        """Wait for a token, a while, or the loss of the connection: whatever comes first."""
+    async def block_on(self, wake: str, seconds: float) -> bool:
+        """Wait for a token, a while, or the loss of the connection: whatever comes first.
+
+        Answers whether Redis said that no token came.
+        """
         await self._up.wait()
         try:
             async with asyncio.timeout(seconds + 1):
                 # A token has no data: losing one, as when this is cancelled, loses nothing.
-                await self._transport.wait_on(wake, seconds)
+                return await self._transport.wait_on(wake, seconds) is None
         except CAUGHT as error:
             await self._endure(error)
+            return False
 
     async def take_from(self, inbox: str, seconds: float) -> tuple[str | None, bool]:
         """What comes into a list within that time, and whether nothing can have been lost."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 from time import monotonic
@@ -19,6 +18,7 @@ from redqueue.core.keys import Keys
 from redqueue.core.lease import NO_REPORTS, Claimed, Settles, Trip
 from redqueue.core.lifecycle import Release, RunRules, Settlement, words_of
 from redqueue.errors import RedisRefused
+from redqueue.worker.backlog import Backlog
 from redqueue.worker.config import SessionName, WorkerConfig
 from redqueue.worker.link import Link
 from redqueue.worker.prefetch import Prefetch
@@ -29,8 +29,10 @@ LANES: Final = ("0", "1")
 FLUSH_AT: Final = 64
 FLUSH_AFTER: Final = 0.005
 LONGEST_BLOCK: Final = 5.0
+LOOK_EVERY: Final = 8.0
+"""Seconds after which an idle queue is looked at though nobody said a word: who took the token may have died."""
+
 INTERRUPT_EVERY: Final = 0.1
-STALE_PREFETCH_S: Final = 1.0
 
 logger = logging.getLogger("redqueue.worker")
 
@@ -63,7 +65,7 @@ class Pump:
         self.limit = limit
         self.running = 0
         self.reserved = 0
-        self.backlog: deque[Claimed] = deque()
+        self.backlog = Backlog(self._return_stale)
         self.held: set[Claimed] = set()
         self.holding = asyncio.Event()
         self.desk = Desk(self._expect_reports)
@@ -87,6 +89,7 @@ class Pump:
         self._owed = False
         self._due_at: float | None = None
         self._due_timer: asyncio.TimerHandle | None = None
+        self._looked_at = 0.0
         self._prefetch = Prefetch(config.prefetch, limit)
         self.ran_for = self._prefetch.ran_for
         self._clock_ms = 0
@@ -95,7 +98,7 @@ class Pump:
         self._departed = 0
         self._answered = 0
         self._answer = asyncio.Event()
-        self._watch: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[bool] | None = None
         self._renewing: set[asyncio.Task[None]] = set()
         self._cancelled_early: dict[str, int] = {}
         self.dry = asyncio.Event()
@@ -190,13 +193,12 @@ class Pump:
         Raises:
             RedisRefused: Redis will never take these calls.
         """
-        returning = asyncio.get_running_loop().create_task(self._return_stale())
         try:
             async with asyncio.TaskGroup() as lanes:
                 for lane in LANES:
                     lanes.create_task(self._serve_lane(lane))
         finally:
-            returning.cancel()
+            self.backlog.close()
             self._expect_due(None)
 
     def stop_claiming(self) -> None:
@@ -300,7 +302,7 @@ class Pump:
         reserved = max(min(wanted, self._slots.free(self)), 0)
         self._asked += wanted
         self._slots.reserve(self, reserved)
-        sent_at = monotonic()
+        sent_at = self._looked_at = monotonic()
         try:
             trip = await self._link.deliver(
                 lease.pump(
@@ -357,6 +359,7 @@ class Pump:
             if self._cancelled_early:
                 self._stop_early(trip.claimed)
             self._slots.fill()
+            self.backlog.watch()
         self._changed.set()
 
     def _stop_early(self, claimed: list[Claimed]) -> None:
@@ -385,17 +388,22 @@ class Pump:
             self._changed.set()
 
     async def _watch_for_work(self) -> None:
-        """Block on the wake list. Whatever ends it, a trip follows: a lost token, which has no data, loses nothing."""
+        """Block on the wake list. A trip follows, so that a lost token, which has no data, loses nothing.
+
+        None does when Redis says that no token came, and the last trip was a moment ago.
+        """
         loop = asyncio.get_running_loop()
+        quiet = False
         self._watch = loop.create_task(self._link.block_on(self.keys["wake"], LONGEST_BLOCK))
         try:
             await asyncio.wait([self._watch])
             if not self._watch.cancelled():
-                self._watch.result()
+                quiet = self._watch.result() and monotonic() - self._looked_at < LOOK_EVERY
         finally:
             self._watch.cancel()
             self._watch = None
-            self._owed = self._more = True
+            if not quiet:
+                self._owed = self._more = True
             self._changed.set()
 
     async def _start_if_renewed(self, run: Claimed) -> None:
@@ -416,21 +424,13 @@ class Pump:
         else:
             self.release(run)
 
-    async def _return_stale(self) -> None:
-        """Prefetched jobs that long ones keep from starting go back, so that an idle worker can have them."""
-        seen: set[Claimed] = set()
-        while True:
-            await asyncio.sleep(STALE_PREFETCH_S)
-            stale = [run for run in self.backlog if run in seen]
-            if stale:
-                self.backlog = deque(run for run in self.backlog if run not in seen)
-                self._prefetch.hold_up()
-            for run in stale:
-                self.release(run)
-            seen = set(self.backlog)
+    def _return_stale(self, stale: list[Claimed]) -> None:
+        self._prefetch.hold_up()
+        for run in stale:
+            self.release(run)
 
 
-def _interrupt(watch: asyncio.Task[None]) -> None:
+def _interrupt(watch: asyncio.Task[bool]) -> None:
     """Cancel it until it has ended: redis-py drops a cancel that comes in the same turn of the loop as an answer."""
     if not watch.done():
         watch.cancel()

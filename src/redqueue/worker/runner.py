@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from redqueue.context import CURRENT, JobFacts
+from redqueue.context import CURRENT, JobContext, JobFacts
 from redqueue.core.codec import open_envelope
 from redqueue.core.lease import Claimed
 from redqueue.core.lifecycle import INTERRUPTED, Fail, Release, Returned, Settlement, SnoozeFor
 from redqueue.errors import LeaseLost, Snooze
 from redqueue.registry.around import run_around
 from redqueue.worker.deadlines import Deadlines, Timed
+from redqueue.worker.executors.coroutine import Coroutines
 from redqueue.worker.executors.thread import Threads
 from redqueue.worker.judge import EndedInChild, accept, attempt_ended, cause_of, in_child, judge, settle, stopped
 from redqueue.worker.rulebook import Rulebook
@@ -80,11 +81,13 @@ class Runner:
         self._max_crashes = max_crashes
         self._middlewares = middlewares
         self._hooks = hooks
+        self._tells_ends = hooks.wants("attempt_end")
         self._make_children = children
         self._children: Children | None = None
         self._runs: dict[Claimed, Run] = {}
-        self._threads = Threads(slots.total)
         self._loop = asyncio.get_running_loop()
+        self._threads = Threads(slots.total)
+        self._coroutines = Coroutines(self._loop, self._carry)
         self._deadlines = Deadlines(self._loop, self._on_due)
         # The end of one job starts the next: each begins with the worker's contextvars, not with those of that job.
         self._scope = contextvars.copy_context()
@@ -108,7 +111,7 @@ class Runner:
             self._deadlines.set(run, seconds)
             claimed.renew_until = time.monotonic() + seconds + 2 * STUCK_AFTER
         if self._middlewares or run.prepared.binding.execution == "loop":
-            run.task = self._loop.create_task(self._carry(run), context=self._scope.copy())
+            self._coroutines.enter(run)
         else:
             self._submit(run)
 
@@ -187,7 +190,7 @@ class Runner:
             head.user_id,
             given,
         )
-        return Run(pump, claimed, prepared, rules, facts)
+        return Run(pump, claimed, prepared, rules, facts, attempt)
 
     def _submit(self, run: Run) -> None:
         try:
@@ -200,33 +203,34 @@ class Runner:
 
     async def _carry(self, run: Run) -> None:
         """A run in a task of its own. Nothing that it raises gets further than its job."""
-        CURRENT.set(run.context)
+        context = JobContext(run, run.facts)  # not held by the run: a circle a job is work for the garbage collector
+        CURRENT.set(context)
         started = perf_counter()
         run.entered = True  # a task that is cancelled before its first step never runs it
         try:
             if run.stopped:
                 raise asyncio.CancelledError
-            outcome = returned(await self._enter(run))
+            outcome = returned(await self._enter(run, context))
         except BaseException as error:
             settlement = judge(run, error)
             cause = self._cause_to_tell(run, settlement, error)
             if cause is not None:
                 with _guard(run):
-                    await self._call_there(run, partial(run.prepared.failed, cause, run.context))
+                    await self._call_there(run, partial(run.prepared.failed, cause, context))
         else:
             settlement = accept(run, outcome)
         self._finish(run, settlement, perf_counter() - started)
 
-    def _enter(self, run: Run) -> Awaitable[object]:
+    def _enter(self, run: Run, context: JobContext) -> Awaitable[object]:
         """The function, within its middlewares."""
         if not self._middlewares:  # the hot path: nothing is made that isn't used
-            entered: Awaitable[object] = run.prepared.call(run.context, self.resources)  # type: ignore[assignment]
+            entered: Awaitable[object] = run.prepared.call(context, self.resources)  # type: ignore[assignment]
             return entered
         if run.prepared.binding.execution == "process":
             innermost = partial(self._in_thread, run, partial(self._call_in_child, run))
         else:
-            innermost = partial(self._call_there, run, partial(run.prepared.call, run.context, self.resources))
-        return run_around(self._middlewares, run.context, innermost)
+            innermost = partial(self._call_there, run, partial(run.prepared.call, context, self.resources))
+        return run_around(self._middlewares, context, innermost)
 
     async def _call_there(self, run: Run, call: Callable[[], object]) -> object:
         """Call a part of the job where it belongs: what is async here, what is plain in a thread."""
@@ -286,15 +290,16 @@ class Runner:
         return work
 
     def _call(self, run: Run) -> Settlement:
-        CURRENT.set(run.context)
+        context = JobContext(run, run.facts)
+        CURRENT.set(context)
         try:
-            outcome = returned(run.prepared.call(run.context, self.resources))
+            outcome = returned(run.prepared.call(context, self.resources))
         except BaseException as error:
             settlement = judge(run, error)
             cause = self._cause_to_tell(run, settlement, error)
             if cause is not None:
                 with _guard(run):
-                    run.prepared.failed(cause, run.context)
+                    run.prepared.failed(cause, context)
             return settlement
         return accept(run, outcome)
 
@@ -359,7 +364,8 @@ class Runner:
             self._threads.done()
 
     def _finish(self, run: Run, settlement: Settlement, seconds: float | None) -> None:
-        self._deadlines.forget(run)
+        if run.due is not None:
+            self._deadlines.forget(run)
         self._stuck.discard(run)
         if self._runs.pop(run.claimed, None) is None:
             return  # given up: settled already
@@ -375,7 +381,7 @@ class Runner:
             if self.on_settled is not None:
                 self.on_settled(run.claimed, settlement)
         self._slots.give_back(pump)
-        if self._hooks.wants("attempt_end"):
+        if self._tells_ends:
             self._hooks.tell("attempt_end", attempt_ended(run, settlement, (seconds or 0) * 1000))
 
     def _on_due(self, timed: Timed) -> None:

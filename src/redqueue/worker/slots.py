@@ -24,7 +24,11 @@ class Line(Protocol):
     limit: int
     running: int
     reserved: int
-    backlog: deque[Claimed]
+
+    @property
+    def backlog(self) -> deque[Claimed]:
+        """Claimed, not started; in order."""
+        ...
 
     def start_next(self) -> None:
         """Take the first of the backlog and run it."""
@@ -121,7 +125,8 @@ class Slots:
                 self._emptied.set()
         else:
             self.fill()
-            self._tell_hungry()
+            if self._hungry:
+                self._tell_hungry()
 
     def run_alone(self, line: Line, suspect: Claimed) -> None:
         """Run a suspect when nothing else runs, or after a few seconds of waiting for that."""

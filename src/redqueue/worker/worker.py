@@ -10,11 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Final, Self, Unpack
 
-from redqueue.client.aio.runner import AsyncRunner
 from redqueue.client.transport import AsyncTransport
 from redqueue.client.urls import parse
-from redqueue.core import inspect
-from redqueue.core.keys import Keys
 from redqueue.defaults import (
     DEFAULT_GRACE,
     DEFAULT_LEASE,
@@ -171,6 +168,11 @@ class Worker:
             RegistrationError, RedisUnavailable, RedisRefused: what stands in the way of working.
         Cost: one round trip a queue.
         """
+        # A worker starts sooner without.
+        from redqueue.client.aio.runner import AsyncRunner
+        from redqueue.core import inspect
+        from redqueue.core.keys import Keys
+
         self._registry.check()
         config = self._config.with_queues(_queues_of(self._registry)) if self._all_queues else self._config
         lines: list[str] = []

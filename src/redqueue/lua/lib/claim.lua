@@ -60,6 +60,8 @@ local function claim(count, token, lease_ms)
   local envelopes = read_envelopes(ids)
   local claimed, bodies, missing, back, over, expired = {}, {}, {}, {}, find_expired(ids), {}
   local leasing, deadlines = {SENTINEL, ''}, {'+inf', SENTINEL}
+  -- Made once: a number that is passed to Redis is written anew each time.
+  local holder, since, deadline = token .. ' ', ' ' .. whole(now) .. ' ', whole(now + lease_ms)
   for i, id in ipairs(ids) do
     local order = popped[2 * i]
     if envelopes[i] and over[id] then
@@ -68,8 +70,8 @@ local function claim(count, token, lease_ms)
       claimed[#claimed + 1] = id
       bodies[#bodies + 1] = envelopes[i]
       leasing[#leasing + 1] = id
-      leasing[#leasing + 1] = token .. ' ' .. order .. ' ' .. whole(now) .. ' ' .. #claimed .. ' .'
-      deadlines[#deadlines + 1] = now + lease_ms
+      leasing[#leasing + 1] = holder .. order .. since .. #claimed .. ' .'
+      deadlines[#deadlines + 1] = deadline
       deadlines[#deadlines + 1] = id
     elseif i <= #envelopes then
       missing[#missing + 1] = id

@@ -8,14 +8,13 @@
 --- @arg completed_age   int, ms, -1 for no limit
 --- @arg failed_count    int, of failed and of cancelled
 --- @arg failed_age      int
---- @use lease order forget retention events
+--- @use lease order forget retention enlist events
 local function write_outcome(run, kind, text)
   local order, claimed = lease_parts(run.lease)
   local fields = {kind, text, 'attempt', run.attempt, 'priority', priority_of(order), 'started', claimed,
-                  'finished', now, 'worker', worker}
-  for name, value in pairs({progress = run.progress, state = run.state}) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
+                  'finished', whole(now), 'worker', worker}
+  for _, name in ipairs({'progress', 'state'}) do
+    if run[name] then fields[#fields + 1], fields[#fields + 2] = name, run[name] end
   end
   redis.call('HSET', outcome .. run.id, unpack(fields))
   if #text > SMALL then redis.call('HSET', meta, 'large_at', now) end
@@ -58,8 +57,8 @@ local function finish(runs, list, total, kind, count)
     local run = listed[i]
     if list == completed then run.state = nil end
     write_outcome(run, kind, run.text)
-    list_finished(list, run.id, run.keep)
   end
+  list_finished(list, listed)
   for i, run in ipairs(runs) do
     ids[i] = run.id
     details[run.id] = detail_of(run, kind, run.text)
@@ -75,20 +74,23 @@ local function remember_told(runs, ids)
 end
 
 local function end_runs(done, broken, stopped)
-  local ended, runs, gone = {}, {}, {}
+  local ended, runs = {}, {}
   for _, group in ipairs({done, broken, stopped}) do
     for _, run in ipairs(group) do
       runs[#runs + 1] = run
       ended[#ended + 1] = run.id
-      gone[#gone + 1] = outcome .. run.id
     end
   end
   if #ended == 0 then return end
   -- An outcome from before is a failed attempt's, which has left its mark in tries, or lingers of a former job.
   local _, lingering = any_large()
-  if lingering or redis.call('EXISTS', tries) == 1 then redis.call('UNLINK', unpack(gone)) end
+  if lingering or redis.call('EXISTS', tries) == 1 then
+    local gone = {}
+    for _, id in ipairs(ended) do gone[#gone + 1] = outcome .. id end
+    redis.call('UNLINK', unpack(gone))
+  end
   remember_told(runs, ended)
-  forget(ended)
+  forget_notes(ended)  -- their leases are gone
   finish(done, completed, 'completed', 'result', completed_count)
   finish(broken, failed, 'failed', 'error', failed_count)
   finish(stopped, cancelled, 'cancelled', 'reason', failed_count)

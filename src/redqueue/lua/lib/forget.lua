@@ -8,8 +8,7 @@
 --- @key progress hash: id -> what its run told of it
 --- @key states   hash: id -> its last checkpoint
 --- @key expiring zset: id -> when its own age ends
-local function forget(ids)
-  redis.call('HDEL', leases, unpack(ids))
+local function forget_notes(ids)
   -- The rare ones: nearly always none exists, and one call says so.
   if redis.call('EXISTS', tries, notes, cancels, parked, expires, progress, states, expiring) == 0 then return end
   redis.call('HDEL', tries, unpack(ids))
@@ -20,4 +19,9 @@ local function forget(ids)
   redis.call('HDEL', progress, unpack(ids))
   redis.call('HDEL', states, unpack(ids))
   redis.call('ZREM', expiring, unpack(ids))
+end
+
+local function forget(ids)
+  redis.call('HDEL', leases, unpack(ids))
+  forget_notes(ids)
 end

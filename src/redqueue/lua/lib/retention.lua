@@ -95,13 +95,3 @@ local function trim_expired()
   unlist(gone)
   let_go(gone)
 end
-
--- List one finished job. keep: '-' by the list's rule, else its own age in ms.
-local function list_finished(list, id, keep)
-  if keep == '-' then
-    redis.call('ZADD', list, now, id)
-  else
-    redis.call('ZADD', list, OWN_AGE + now, id)
-    redis.call('ZADD', expiring, now + keep, id)
-  end
-end

@@ -15,14 +15,19 @@ local function sort_settles()
   local letters, taken = {}, {}
   local found = redis.call('HMGET', leases, unpack(settle_ids))
   local flagged = redis.call('EXISTS', cancels) == 1 and redis.call('HMGET', cancels, unpack(settle_ids)) or {}
-  local last, verb, ms, keep, attempt
+  local last, verb, ms, keep, attempt, claimed_by, holder
   for i, id in ipairs(settle_ids) do
-    local mark = not taken[id] and mark_if_held(id, found[i], session_id .. ':' .. settle_numbers[i] .. ' ')
+    if settle_numbers[i] ~= claimed_by then
+      claimed_by = settle_numbers[i]
+      holder = session_id .. ':' .. claimed_by .. ' '
+    end
+    local mark = not taken[id] and mark_if_held(id, found[i], holder)
     if mark then
       taken[id] = true
       if settle_verdicts[i] ~= last then
         last = settle_verdicts[i]
         verb, ms, keep, attempt = string.match(last, '^(%l) (%d+) (%S+) (%d+)$')
+        ms = tonumber(ms)
       end
       local becomes = verb
       if flagged[i] and verb ~= 'c' and verb ~= 'f' then becomes = 'x' end
@@ -30,7 +35,7 @@ local function sort_settles()
       -- A run that was cut short by a cancel burned no attempt, unless it failed.
       local burned = becomes == 'x' and verb ~= 'r' and whole(attempt - 1) or attempt
       local group = settled[becomes]
-      group[#group + 1] = {id = id, lease = found[i], mark = mark, ms = tonumber(ms), keep = keep, attempt = burned,
+      group[#group + 1] = {id = id, lease = found[i], mark = mark, ms = ms, keep = keep, attempt = burned,
                            outcome = settle_outcomes[i], reason = flagged[i]}
       held[#held + 1] = id
       if mark ~= '.' then returning[#returning + 1] = {id = id, mark = mark} end
