@@ -258,3 +258,52 @@ def test_every_variable_is_documented() -> None:
     page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
     for name in (*URL_VARIABLES, *PART_VARIABLES, *(name for pair in PAIRS for name in pair[1:])):
         assert f"`{name}`" in page
+
+
+SECRET = "YW4gb2xkIHNlY3JldCBvZiAzMiByYW5kb20gYnl0ZXM="
+RING = f'{{"kind": "signed", "keys": {{"old": "{SECRET}", "new": "{SECRET}"}}, "current": "new"}}'
+
+
+def test_a_key_ring_comes_from_a_variable_or_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "seal.json"
+    file.write_text(RING.replace("signed", "encrypted") + "\n")
+    from_text = Settings.from_env({"REDQUEUE_SEAL": RING}).seal
+    from_file = Settings.from_env({"REDQUEUE_SEAL_FILE": str(file)}).seal
+    assert repr(from_text) == "<Signed by 'new' of old, new>"
+    assert repr(from_file) == "<Encrypted by 'new' of old, new>"
+    assert Settings.from_env({"REDQUEUE_SEAL": " ", "REDQUEUE_SEAL_FILE": ""}).seal is None
+
+
+def test_settings_show_no_secret_of_a_key_ring() -> None:
+    """X15: the key ring's repr names its keys only."""
+    shown = repr(Settings.from_env({"REDQUEUE_SEAL": RING}))
+    assert "seal=<Signed by 'new' of old, new>" in shown
+    assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SECRET, "REDQUEUE_SEAL must be JSON"),
+        (RING[:-1], "REDQUEUE_SEAL must be JSON"),
+        (RING.replace("signed", "secret"), "REDQUEUE_SEAL must be JSON"),
+        (RING.replace('"current"', '"curent"'), "REDQUEUE_SEAL must be JSON"),
+        (RING.replace(SECRET, SECRET[:-1]), "REDQUEUE_SEAL: a secret is not base64"),
+        (RING.replace(SECRET, SECRET[:20]), "REDQUEUE_SEAL: the secret of key 'old' must be at least 32"),
+        (RING.replace('"new"}', '"other"}'), "REDQUEUE_SEAL: current must name one of the keys"),
+        ("[" * 100_000, "REDQUEUE_SEAL must be JSON"),
+    ],
+    ids=["secret", "cut", "kind", "field", "base64", "short", "current", "deep"],
+)
+def test_a_key_ring_that_cannot_work_is_refused_without_showing_it(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        Settings.from_env({"REDQUEUE_SEAL": text})
+    assert SECRET[:20] not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_two_key_rings_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="both set"):
+        Settings.from_env({"REDQUEUE_SEAL": RING, "REDQUEUE_SEAL_FILE": "x"})
+    with pytest.raises(ConfigurationError, match=r"REDQUEUE_SEAL_FILE=.*gone can't be read: No such file"):
+        Settings.from_env({"REDQUEUE_SEAL_FILE": str(tmp_path / "gone")})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from redqueue.context import INJECTED, JobContext, Receipt
     from redqueue.errors import (
         BadInput,
+        BadSignature,
         ConfigurationError,
         CorruptEnvelope,
         Discard,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Snooze,
         Steering,
         UnknownJobType,
+        UnknownSealKey,
         WorkerStuck,
     )
     from redqueue.options import JobOptions, ProcessorOptions, RunOptions, TaskOptions
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     )
     from redqueue.registry import ServiceRegistry, job_method
     from redqueue.rules import Keep
+    from redqueue.seals import Encrypted, Signed
     from redqueue.settings import Settings
     from redqueue.shapes import JobData
     from redqueue.worker.worker import Worker
@@ -79,10 +82,12 @@ __all__ = [
     "AttemptEnded",
     "Backoff",
     "BadInput",
+    "BadSignature",
     "BaseProcessor",
     "ConfigurationError",
     "CorruptEnvelope",
     "Discard",
+    "Encrypted",
     "Event",
     "EventKind",
     "Exponential",
@@ -127,10 +132,12 @@ __all__ = [
     "RunOptions",
     "ServiceRegistry",
     "Settings",
+    "Signed",
     "Snooze",
     "Steering",
     "TaskOptions",
     "UnknownJobType",
+    "UnknownSealKey",
     "Worker",
     "WorkerError",
     "WorkerStarted",
@@ -149,11 +156,11 @@ _HOMES = {
     "redqueue.client.sync.service": "JobQueueService",
     "redqueue.context": "INJECTED JobContext Receipt",
     "redqueue.errors": (
-        "BadInput ConfigurationError CorruptEnvelope Discard InvalidArguments InvalidName InvalidOption "
+        "BadInput BadSignature ConfigurationError CorruptEnvelope Discard InvalidArguments InvalidName InvalidOption "
         "JobCancelled JobError JobExpired JobFailed LeaseLost MethodNotAllowed MissingExtra NotRegistered "
         "PayloadNotSerializable PayloadTooLarge RedQueueError RedisError RedisFull RedisRefused "
         "RedisUnavailable RegistrationError ResultGone ResultMismatch ResultNotSerializable ResultTimeout Retry Snooze "
-        "Steering UnknownJobType WorkerStuck"
+        "Steering UnknownJobType UnknownSealKey WorkerStuck"
     ),
     "redqueue.options": "JobOptions ProcessorOptions RunOptions TaskOptions",
     "redqueue.processors": "BaseProcessor",
@@ -163,6 +170,7 @@ _HOMES = {
     ),
     "redqueue.registry": "ServiceRegistry job_method",
     "redqueue.rules": "Keep",
+    "redqueue.seals": "Encrypted Signed",
     "redqueue.settings": "Settings",
     "redqueue.shapes": "JobData",
     "redqueue.worker.worker": "Worker",

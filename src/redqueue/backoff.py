@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from typing import Final, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, Final, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
 from redqueue.errors import InvalidOption, Seconds
-from redqueue.units import shown, to_ms
+from redqueue.units import LONGEST_MS, shown, to_ms
 
 _TABLE_LENGTH: Final = 20
 """Waits asked of a producer's own Backoff when the job doesn't say how many retries it has."""
@@ -32,7 +32,7 @@ class Exponential(msgspec.Struct, frozen=True):
 
     first: Seconds = 1
     cap: Seconds = 600
-    jitter: float = 1.0
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
 
     def delay(self, attempt: int, /) -> Seconds:
         """Seconds to wait after that attempt; drawn anew at each call."""
@@ -52,7 +52,7 @@ class Exponential(msgspec.Struct, frozen=True):
             raise InvalidOption(option, f"{option}.jitter must be from 0 to 1, not {shown(jitter)}")
 
 
-Waits: TypeAlias = tuple[int, ...] | Exponential
+Waits: TypeAlias = tuple[Annotated[int, msgspec.Meta(ge=0, le=LONGEST_MS)], ...] | Exponential
 """A backoff as a job carries it: milliseconds by attempt, the last one for all that follow, or an Exponential."""
 
 

@@ -24,6 +24,8 @@ RedQueueError
     ├── UnknownJobType            no registered name; a newer worker may know it
     ├── MethodNotAllowed          the service is known and does not offer that method
     ├── CorruptEnvelope           what is stored for the job is not what redqueue wrote
+    ├── BadSignature              what is stored was not sealed for this job by a key of ours
+    │   └── UnknownSealKey        it is sealed by a key that isn't here
     └── LeaseLost                 another run has the job; this one's outcome was not recorded
 
 Steering                          raised by a processor, never by redqueue
@@ -215,6 +217,20 @@ class MethodNotAllowed(JobError, LookupError):
 
 class CorruptEnvelope(JobError, ValueError):
     """What Redis holds for the job is not an envelope of redqueue's."""
+
+
+class BadSignature(JobError, ValueError):
+    """What Redis holds of the job was not sealed for this place by a key of ours, or was changed since.
+
+    Nothing of it was decoded. Somebody writes to Redis who has no key, or a producer works without its seal.
+    """
+
+
+class UnknownSealKey(BadSignature):
+    """It is sealed by a key that isn't here: give it to this process, too.
+
+    A job waits for a worker that has the key as for one that knows its name.
+    """
 
 
 class LeaseLost(JobError):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, TypedDict
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
 
 import msgspec
 
 from redqueue.backoff import Backoff, Exponential, Waits, check_backoff, to_waits
 from redqueue.defaults import DEFAULT_CONCURRENCY as DEFAULT_CONCURRENCY
 from redqueue.defaults import DEFAULT_GRACE as DEFAULT_GRACE
-from redqueue.defaults import DEFAULT_KEPT_COMPLETED, DEFAULT_KEPT_FAILED, MAX_PRIORITY, MAX_RETRIES
+from redqueue.defaults import DEFAULT_KEPT_COMPLETED, DEFAULT_KEPT_FAILED, MAX_KEPT, MAX_PRIORITY, MAX_RETRIES
 from redqueue.defaults import DEFAULT_LEASE as DEFAULT_LEASE
 from redqueue.defaults import DEFAULT_PREFIX as DEFAULT_PREFIX
 from redqueue.defaults import DEFAULT_RETRIES as DEFAULT_RETRIES
@@ -29,8 +29,8 @@ from redqueue.records import CancelAnswer as CancelAnswer
 from redqueue.records import State as State
 from redqueue.records import Status as Status
 from redqueue.rules import Keep
+from redqueue.units import LONGEST_MS, shown, to_epoch_ms, to_ms
 from redqueue.units import check_int as check_int
-from redqueue.units import shown, to_epoch_ms, to_ms
 
 DEFAULT_BACKOFF: Final = Exponential()
 DEFAULT_KEEP_COMPLETED: Final = Keep(count=DEFAULT_KEPT_COMPLETED)
@@ -108,6 +108,11 @@ class ProcessorOptions(RunOptions, total=False):
     expires_in: Seconds | None
 
 
+_Limits: TypeAlias = tuple[
+    Annotated[int, msgspec.Meta(ge=-1, le=MAX_KEPT)], Annotated[int, msgspec.Meta(ge=-1, le=LONGEST_MS)]
+]
+
+
 class Given(
     msgspec.Struct,
     frozen=True,
@@ -116,16 +121,17 @@ class Given(
 ):
     """The options that a job carries in its envelope. Keeps are (count, age in ms), -1 for no limit.
 
+    Decoding refuses what no option may be, whoever wrote it: a negative wait would break the settling of a whole trip.
     `delay_ms` and `at_ms` say when it was first due, for what counts from then.
     """
 
-    retries: int | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0, le=MAX_RETRIES)] | None = None
     backoff: Waits | None = None
-    keep_completed: tuple[int, int] | None = None
-    keep_failed: tuple[int, int] | None = None
-    timeout_ms: int | None = None
-    delay_ms: int = 0
-    at_ms: int | None = None
+    keep_completed: _Limits | None = None
+    keep_failed: _Limits | None = None
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_MS)] | None = None
+    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_MS)] = 0
+    at_ms: Annotated[int, msgspec.Meta(ge=0, le=2**42)] | None = None
 
 
 NOTHING_GIVEN: Final = Given()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from redqueue.defaults import (
@@ -25,6 +25,7 @@ from redqueue.defaults import (
 )
 from redqueue.errors import ConfigurationError
 from redqueue.rules import Keep
+from redqueue.seals import Seal, check_seal, seal_from_env
 from redqueue.units import check_int, shown
 
 SCHEMES: Final = (
@@ -77,6 +78,7 @@ class Settings:
     keep_failed: int | timedelta | Keep = DEFAULT_KEPT_FAILED
     retries: int = DEFAULT_RETRIES
     concurrency: int = DEFAULT_CONCURRENCY
+    seal: Seal | None = None
 
     def __post_init__(self) -> None:
         check_url("url", self.url)
@@ -84,6 +86,7 @@ class Settings:
         Keep.of("keep_failed", self.keep_failed)
         check_int("retries", self.retries, 0, MAX_RETRIES)
         check_int("concurrency", self.concurrency, 1, MAX_CONCURRENCY)
+        check_seal(self.seal)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -96,14 +99,29 @@ class Settings:
         Raises:
             ConfigurationError: a bad value, by the name of its variable.
         """
-        found = _set_variables(os.environ if environ is None else environ)
-        return cls(_find_url(found), **_find_numbers(found))
+        environ = os.environ if environ is None else environ
+        found = _set_variables(environ)
+        numbers: dict[str, Any] = _find_numbers(found)
+        return cls(_find_url(found), seal=seal_from_env(environ), **numbers)
 
     def __repr__(self) -> str:
         return (
             f"Settings(url={masked(self.url)!r}, keep_completed={self.keep_completed!r}, "
-            f"keep_failed={self.keep_failed!r}, retries={self.retries}, concurrency={self.concurrency})"
+            f"keep_failed={self.keep_failed!r}, retries={self.retries}, concurrency={self.concurrency}, "
+            f"seal={self.seal!r})"
         )
+
+
+def seal_of(given: object, settings: Settings | None = None) -> Seal | None:
+    """The key ring that was given, else that of the settings, else of the environment.
+
+    Raises:
+        InvalidOption, ConfigurationError: it is none; what it holds is not shown.
+    """
+    if given is not None:
+        return check_seal(given)
+    found = None if settings is None else settings.seal
+    return seal_from_env(os.environ) if found is None else found
 
 
 def masked(url: str) -> str:

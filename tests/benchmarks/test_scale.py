@@ -65,7 +65,8 @@ def mark(jobs: int, rss: int, *, kind: str = "noop", used: int = 2**20, held: in
 
 def soaked(**last: Any) -> dict[str, Any]:
     """A soak in which the last mark of completed jobs may differ."""
-    noop = [mark(10, 40 * 2**20), mark(500, 41 * 2**20), mark(1000, **{"rss": 41 * 2**20} | last)]
+    latest: dict[str, Any] = {"rss": 41 * 2**20, **last}
+    noop = [mark(10, 40 * 2**20), mark(500, 41 * 2**20), mark(1000, **latest)]
     return soak.without_holdings(
         {"facts": FACTS, "marks": [*noop, mark(10, 42, kind="fail"), mark(100, 42, kind="fail")], "audit": []}
     )

@@ -114,6 +114,7 @@ def test_an_unknown_scheme_is_told_all_known_ones() -> None:
     ],
 )
 def test_no_password_is_ever_shown(url: str) -> None:
+    """X15: not in errors, not in repr."""
     assert SECRET not in masked(url)
     try:
         location = parse(url)

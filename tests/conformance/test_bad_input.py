@@ -35,18 +35,21 @@ Unchanged = Callable[[], bool]
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "a:b", "{a}", "a/b", "-a", ".a", "é", "a\n", "a" * 65, None, 7, b"a"])
 def test_a_bad_queue_name_is_refused(make_queue: MakeQueue, name: Any) -> None:
+    """X08: before anything is sent."""
     with pytest.raises(InvalidName, match="queue name"):
         make_queue(name)
 
 
 @pytest.mark.parametrize("prefix", ["", "a:b", "a{b", "a*", None])
 def test_a_bad_prefix_is_refused(make_queue: MakeQueue, prefix: Any) -> None:
+    """X08: before anything is sent."""
     with pytest.raises(InvalidName, match="prefix"):
         make_queue(prefix=prefix)
 
 
 @pytest.mark.parametrize("job_id", ["", " ", "a b", "a\n", "é", "a/b", "{x}", "x" * 129, 7, b"a", 1.5, True])
 async def test_a_bad_job_id_is_refused(queue: AsyncQueue, unchanged: Unchanged, job_id: Any) -> None:
+    """X08: before anything is sent."""
     for call in (
         lambda: queue.add("a", job_id=job_id),
         lambda: queue.add_many([("a", 1), ("a", 2, {"job_id": job_id})]),
@@ -191,6 +194,7 @@ def circle() -> Any:
 async def test_data_that_json_cannot_carry_is_refused_by_its_path(
     queue: AsyncQueue, unchanged: Unchanged, data: Any, path: str
 ) -> None:
+    """X11: finite floats, integers of 64 bits."""
     with pytest.raises(PayloadNotSerializable) as raised:
         await queue.add("a", data)
     assert raised.value.path.startswith(path)
@@ -201,10 +205,12 @@ async def test_data_that_json_cannot_carry_is_refused_by_its_path(
 
 @pytest.mark.parametrize("data", [2**64 - 1, -(2**63), 1.7976931348623157e308, nested(63), Decimal("1.5"), "\x00\x7f"])
 async def test_data_at_the_edge_is_taken(queue: AsyncQueue, data: Any) -> None:
+    """X09: the limit itself."""
     assert (await queue.add("a", data)).answer == "created"
 
 
 async def test_data_that_is_too_large_is_refused_with_its_size(queue: AsyncQueue, unchanged: Unchanged) -> None:
+    """X09: one byte more than the limit."""
     with pytest.raises(PayloadTooLarge, match="store it elsewhere") as raised:
         await queue.add("a", "é" * 524_288)
     assert (raised.value.size, raised.value.limit) == (1024 * 1024 + 2, 1024 * 1024)

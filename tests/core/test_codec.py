@@ -27,8 +27,8 @@ SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 )
 JSON = st.recursive(SCALARS | TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=20)
-WAITS = st.none() | st.lists(st.integers(0, 2**40), min_size=1).map(tuple) | st.builds(Exponential, st.integers(0, 9))
-LIMITS = st.none() | st.tuples(st.integers(-1, 99), st.integers(-1, 2**40))
+WAITS = st.none() | st.lists(st.integers(0, 2**38), min_size=1).map(tuple) | st.builds(Exponential, st.integers(0, 9))
+LIMITS = st.none() | st.tuples(st.integers(-1, 99), st.integers(-1, 2**38))
 HEADS = st.builds(
     Head,
     TEXT,

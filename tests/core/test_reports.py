@@ -136,6 +136,7 @@ def test_the_latest_progress_and_checkpoint_win(world: World, run: Claimed) -> N
 
 
 def test_the_last_thousand_lines_are_kept(world: World, run: Claimed) -> None:
+    """X09: of a log."""
     for start in range(0, 2100, 700):
         lines: list[Told] = [(run, "l", b"%d" % n) for n in range(start, start + 700)]
         world.tell(*lines)
@@ -398,6 +399,7 @@ def test_a_cancel_of_a_running_job_is_put_into_its_session_s_inbox(world: World,
 
 
 def test_an_inbox_that_nobody_empties_is_bounded(world: World, run: Claimed) -> None:
+    """X09: of an inbox."""
     world.client.rpush(world.keys.inbox("s"), *("x" for _ in range(1000)))
     world(steer.cancel(world.keys, "a"))
     assert world.client.llen(world.keys.inbox("s")) == 1000

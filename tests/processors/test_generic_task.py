@@ -128,6 +128,7 @@ def test_unknown_services_and_tasks_may_be_a_newer_workers(registry: ServiceRegi
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:30])
 def test_hostile_names_run_and_import_nothing(registry: ServiceRegistry, name: str) -> None:
+    """X02: a name is looked up in the registry, and nowhere else."""
     modules, entered = set(sys.modules), Finder.entered
     for data, error in (
         ({"service": "BusinessFinderService", "method": name}, MethodNotAllowed),

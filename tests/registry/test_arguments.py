@@ -167,6 +167,7 @@ def test_parameters_become_the_call(function: Callable[..., Any], parameters: st
 def test_what_the_signature_does_not_allow_is_refused(
     function: Callable[..., Any], parameters: str, problem: str
 ) -> None:
+    """X05: no extra, missing or badly typed argument."""
     with pytest.raises(InvalidArguments) as caught:
         prepare(function, parameters)
     assert str(caught.value).startswith(f"task: {problem}")
@@ -179,6 +180,7 @@ def test_a_default_is_pythons_own() -> None:
 
 
 def test_of_keys_given_twice_the_last_is_checked_like_any() -> None:
+    """X05: the last one counts."""
     assert prepare(only_position, '{"a": "x", "a": 1}'.replace('"x"', "2")).call(CONTEXT) == (1, 2)
     with pytest.raises(InvalidArguments):
         prepare(only_position, '{"a": 1, "a": "x"}')
@@ -254,6 +256,7 @@ def twice(data: int, context: JobContext, again: JobContext = INJECTED) -> None:
     ],
 )
 def test_only_the_context_is_injected(function: Any, why: str, processor: bool) -> None:
+    """X05: a job can't set what the worker injects."""
     with pytest.raises(RegistrationError, match=why):
         check(function, processor=processor)
 

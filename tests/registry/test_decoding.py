@@ -500,6 +500,7 @@ def test_ordinary_payloads_pass(raw: bytes) -> None:
     ],
 )
 def test_bombs_are_refused_before_decoding(raw: bytes, why: str) -> None:
+    """X10, X11: levels and digits are counted before anything is decoded."""
     with pytest.raises(InvalidArguments, match=why):
         refuse_bombs("f", raw)
 
@@ -553,6 +554,7 @@ def test_the_scan_is_linear(raw: bytes) -> None:
 
 
 def test_a_depth_bomb_leaves_a_thread_with_a_small_stack_alive() -> None:
+    """X10: a worker's thread."""
     program = (
         "import threading\n"
         "from redqueue.errors import InvalidArguments\n"

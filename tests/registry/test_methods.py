@@ -99,6 +99,7 @@ def test_a_named_method_is_called(method: str) -> None:
     ],
 )
 def test_what_is_no_public_method_is_refused(method: str, why: str) -> None:
+    """X03: at registration."""
     registry = ServiceRegistry()
     with pytest.raises(RegistrationError, match=why) as caught:
         registry.register_service("S", Service(), [method])
@@ -127,6 +128,8 @@ def test_marks_count_on_the_class_itself_only() -> None:
 
 
 def test_a_subclass_cannot_slip_in_another_method() -> None:
+    """X03: what was registered is what runs."""
+
     class Sub(Service):
         def two(self) -> str:
             return "slipped in"
@@ -203,6 +206,7 @@ def test_what_was_registered_is_what_runs() -> None:
 
 
 def test_dispatch_reads_no_attribute_of_the_service() -> None:
+    """X03: no attribute is reached by a name from a job."""
     seen: list[str] = []
 
     class Watched:
@@ -230,6 +234,7 @@ def test_dispatch_reads_no_attribute_of_the_service() -> None:
 
 @given(named=st.sets(st.sampled_from(GOOD)), asked=st.sampled_from([*dir(Service), "own", "os.system", "ONE", "one "]))
 def test_the_callable_set_is_the_registered_set(named: set[str], asked: str) -> None:
+    """X03: whatever a service has."""
     registry = ServiceRegistry()
     registry.register_service("S", Service(), sorted(named))
     registry.check()

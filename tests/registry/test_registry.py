@@ -425,6 +425,7 @@ def test_methods_that_take_whatever_comes_are_refused() -> None:
 
 
 def test_a_checked_registry_is_frozen() -> None:
+    """X03: nothing is added once a worker started."""
     registry = ServiceRegistry()
     registry.register_task("double", double)
     registry.check()

@@ -74,6 +74,7 @@ async def test_they_are_injected_by_the_type_that_they_yield(registry: ServiceRe
 
 @pytest.mark.parametrize("raw", [b'{"a": 1, "client": {}}', b'{"a": 1, "context": null}', b"[1, 2, 3]"])
 def test_a_job_can_not_set_what_is_injected(registry: ServiceRegistry, raw: bytes) -> None:
+    """X05: resources, too."""
     registry.register_task("both", both)
     registry.check()
     with pytest.raises(Exception, match="both") as caught:

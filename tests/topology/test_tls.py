@@ -20,7 +20,7 @@ MakeUrl = Callable[..., str]
 def test_jobs_are_added_and_run_over_tls(
     tls_server: PrivateServer, tls_url: MakeUrl, authority: Authority, handles: Handles, ledger: Ledger
 ) -> None:
-    """Also after all connections were cut."""
+    """X18: Also after all connections were cut."""
     url = tls_url(ssl_ca_certs=authority.certificate)
     with handles.open("q", url, backoff=0) as queue, ledger.worker(["q"], url).in_thread():
         handles.do(queue.add_many([("count", n) for n in range(100)]))
@@ -46,6 +46,7 @@ def refusal(handles: Handles, url: str) -> RedisError:
 
 
 def test_an_authority_that_nobody_named_is_not_trusted(tls_url: MakeUrl, handles: Handles) -> None:
+    """X18: by default."""
     error = refusal(handles, tls_url())
     assert "its TLS certificate is not trusted, or is for another host: give its authority as ssl_ca_certs" in str(
         error
@@ -59,6 +60,7 @@ def test_another_authority_is_not_trusted(tls_url: MakeUrl, handles: Handles, tm
 
 
 def test_a_certificate_for_another_host_is_refused(tls_url: MakeUrl, authority: Authority, handles: Handles) -> None:
+    """X18: the host's name is checked."""
     error = refusal(handles, tls_url("127.0.0.1", ssl_ca_certs=authority.certificate))
     assert "its TLS certificate is not trusted, or is for another host" in str(error)
     assert "IP address mismatch" in str(error)

@@ -125,6 +125,7 @@ async def test_nothing_is_added_that_is_not_listed(ask: Ask, service: AsyncJobQu
 async def test_a_page_of_another_site_adds_nothing(
     client: httpx.AsyncClient, service: AsyncJobQueueService, site: str
 ) -> None:
+    """X23: by what browsers say of it."""
     sent = {"Sec-Fetch-Site": site, "Origin": "https://evil.example"}
     assert (await client.post("/sms", json=1, headers=sent)).status_code == 403
     assert (await client.post("/sms", data={"n": "1"}, headers=sent)).status_code == 403
@@ -151,6 +152,7 @@ async def test_a_page_of_ours_adds(client: httpx.AsyncClient, site: str | None) 
 async def test_what_a_form_can_send_is_not_taken(
     client: httpx.AsyncClient, service: AsyncJobQueueService, media_type: str
 ) -> None:
+    """X23: no form reaches it."""
     assert (await client.post("/sms", content=b"1", headers={"Content-Type": media_type})).status_code == 415
     assert (await client.post("/sms", content=b"1")).status_code == 415
     assert await waiting(service) == 0

@@ -100,6 +100,7 @@ def test_an_element_shows_how_a_job_goes_on(
 def test_hostile_text_stays_text(
     browser: Browser, jobs: JobQueueService, stage: Stage, working: Callable[[], Any]
 ) -> None:
+    """X24: in a browser."""
     labelled = jobs.execute_task(HOSTILE, "delay", [0])
     jobs.queue("generic-task").cancel(labelled, HOSTILE)
     browser.show(type="generic-task", job_id=labelled)

@@ -26,6 +26,7 @@ def request_of(client: httpx.AsyncClient, method: str, path: str) -> Any:
 
 @pytest.mark.parametrize("route", JobsApp.routes, ids=lambda route: f"{route.method} {route.path}")
 async def test_every_route_asks(ask: Ask, service: AsyncJobQueueService, route: Any) -> None:
+    """X22: each route of the app, new ones included."""
     asked: list[str] = []
 
     async def nobody(request: Request, action: Action, job_type: str, status: JobStatus | None) -> bool:
@@ -139,6 +140,7 @@ async def test_authorize_sees_the_names_in_the_path(ask: Ask) -> None:
 
 
 def test_there_is_no_app_without_authorize(service: AsyncJobQueueService) -> None:
+    """X22: there is no default that lets everybody in."""
     make: Any = jobs_app
     with pytest.raises(TypeError, match="authorize"):
         make(service)

@@ -20,6 +20,7 @@ def _restored() -> Iterator[None]:
 
 
 def test_text_can_forge_no_line_and_no_terminal_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """X14: one line an event."""
     set_up_logging("text")
     logging.getLogger("x").error("job %s", HOSTILE)
     err = capsys.readouterr().err

@@ -75,13 +75,14 @@ def prepare(
 
 def add(keys: Keys, jobs: Sequence[NewJob]) -> Call[list[Stored]]:
     """Store at most 1,000 jobs: all of them, or none when Redis refuses. Answers come in the order of the jobs."""
+    seal = keys.seal
     return ADD.call(
         _read,
         keys,
         format=FORMAT,
         jobs=[keys.job(one.id) for one in jobs],
         job_ids=[one.id for one in jobs],
-        envelopes=[one.envelope for one in jobs],
+        envelopes=[one.envelope if seal is None else seal.close_envelope(one.id, one.envelope) for one in jobs],
         places=[one.place for one in jobs],
     )
 

@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from redqueue.core.bombs import MAX_DEPTH as MAX_DEPTH
+from redqueue.core.bombs import bomb_in
 from redqueue.defaults import MAX_LABEL, MAX_PAYLOAD
 from redqueue.errors import CorruptEnvelope, PayloadNotSerializable, PayloadTooLarge
 from redqueue.options import NOTHING_GIVEN, Given
@@ -22,7 +24,7 @@ FORMAT: Final = "1"
 LONGEST_HEAD: Final = 8192
 """In bytes. Looking at a job reads that much of its envelope, and never the data of a large one."""
 
-MAX_DEPTH: Final = 64
+_PLAIN_HEAD: Final = 128
 _NOTHING_SAID: Final = b",null,null,{}]"
 # Found when all digits are zeros: a regular expression takes ten times as long, 38 ms of 1 MiB.
 _LONG_NUMBER: Final = b"0" * 19
@@ -63,12 +65,19 @@ def open_envelope(job_id: str, stored: bytes) -> Envelope:
         CorruptEnvelope: they are not what `seal` made.
     """
     head, _, data = stored.partition(b"\n")
-    if len(head) > LONGEST_HEAD:
-        raise CorruptEnvelope(f"job {job_id}: its head is {len(head):,} bytes, which redqueue never writes")
+    if len(head) > _PLAIN_HEAD:  # below that nothing can be nested deep
+        _check_head(job_id, head)
     try:
         return Envelope(_decode_head(head), data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptEnvelope(f"job {job_id}: what Redis holds is not a job of redqueue's: {error}") from error
+
+
+def _check_head(job_id: str, head: bytes) -> None:
+    if len(head) > LONGEST_HEAD:
+        raise CorruptEnvelope(f"job {job_id}: its head is {len(head):,} bytes, which redqueue never writes")
+    if problem := bomb_in(head):
+        raise CorruptEnvelope(f"job {job_id}: its head is {problem}, which redqueue never writes")
 
 
 def encode_data(data: object) -> bytes:

@@ -9,15 +9,20 @@ from typing import Any, Final, NamedTuple, cast, get_args
 
 import msgspec
 
+from redqueue.core.bombs import decode
 from redqueue.core.keys import Keys
 from redqueue.core.lease import ErrorFacts
 from redqueue.core.report import Progress
 from redqueue.core.script import Call, load
-from redqueue.errors import InvalidOption
+from redqueue.core.seal import Purpose, QueueSeal, refuse_sealed
+from redqueue.errors import BadSignature, InvalidOption
 from redqueue.records import Event, EventKind
 from redqueue.units import from_epoch_ms, shown, to_epoch_ms
 
 TAIL: Final = load("tail")
+
+_LONGEST_COUNT: Final = 15
+"""In digits; Python refuses to read thousands of them."""
 
 A_READ: Final = 100
 """Entries a call; a busy queue's have up to about 32 KiB each."""
@@ -127,7 +132,7 @@ def happenings(fields: Sequence[bytes]) -> Iterator[Happening]:
                 yield Happening(kind, job_id, more.get(b":" + job_id))
 
 
-def read_entry(queue: str, entry: Entry) -> list[Event]:
+def read_entry(queue: str, entry: Entry, seal: QueueSeal | None = None) -> list[Event]:
     """All events of an entry; their ids number them from 1."""
     at = from_epoch_ms(min(entry.id.ms, _LAST_MS))
     return [
@@ -137,7 +142,7 @@ def read_entry(queue: str, entry: Entry) -> list[Event]:
             queue=queue,
             job_id=None if one.job_id is None else one.job_id.decode("utf-8", "backslashreplace"),
             at=at,
-            facts=_read_facts(one),
+            facts=_read_facts(one, seal),
         )
         for n, one in enumerate(happenings(entry.fields), 1)
     ]
@@ -171,7 +176,7 @@ class Listener:
         elif found.gap:
             events.append(self._missed(found))
         for entry in found.entries:
-            read = read_entry(self._keys.queue, entry)
+            read = read_entry(self._keys.queue, entry, self._keys.seal)
             skip = cursor.skip or 0 if entry.id == cursor.entry else 0
             events += [one for one in read[skip:] if not self._kinds or one.kind in self._kinds]
         self.idle = not found.entries
@@ -233,15 +238,37 @@ def check_kinds(kinds: object) -> frozenset[str]:
 def split_failure(detail: bytes | None) -> tuple[int, bytes]:
     """The attempt of a failed event's detail, and its error as it is stored; TOO_LARGE when it is looked up."""
     attempt, _, error = (detail or b"").partition(b" ")
-    return int(attempt) if attempt.isdigit() else 0, error
+    return read_count(attempt), error
 
 
-def _read_facts(one: Happening) -> dict[str, Any]:
+def read_count(stored: bytes | None) -> int:
+    """A count as it is stored; 0 for what is none."""
+    return int(stored) if stored is not None and stored.isdigit() and len(stored) <= _LONGEST_COUNT else 0
+
+
+def _read_facts(one: Happening, seal: QueueSeal | None) -> dict[str, Any]:
     reader = _FACTS.get(one.kind)
     try:
-        return {} if reader is None else reader(one.detail)
+        return {} if reader is None else reader(_open_detail(one, seal))
+    except BadSignature as broken:
+        return {"error_type": type(broken).__name__, "error": str(broken)}
     except (ValueError, RecursionError, msgspec.MsgspecError):  # not what redqueue wrote
         return {}
+
+
+def _open_detail(one: Happening, seal: QueueSeal | None) -> bytes | None:
+    """The detail with what is sealed in it opened; it stands behind so many other words."""
+    purpose, words = _SEALED.get(one.kind, (None, 0))
+    if purpose is None or one.detail == TOO_LARGE:
+        return one.detail
+    job_id = "" if one.job_id is None else one.job_id.decode("utf-8", "backslashreplace")
+    *before, text = (one.detail or b"").split(b" ", words)
+    if seal is None:
+        refuse_sealed(purpose, job_id, text)
+        return one.detail
+    if text == TOO_LARGE or (one.detail is None and purpose != "result"):
+        return one.detail
+    return b" ".join((*before, seal.open(purpose, job_id, text)))
 
 
 def _active(detail: bytes | None) -> dict[str, Any]:
@@ -251,14 +278,14 @@ def _active(detail: bytes | None) -> dict[str, Any]:
 def _progress(detail: bytes | None) -> dict[str, Any]:
     if detail is None:
         return {}
-    told = msgspec.json.decode(detail, type=Progress)
+    told: Progress = decode(detail, Progress)
     return {"progress": told.done, "message": told.message, "data": msgspec.json.decode(told.data)}
 
 
 def _completed(detail: bytes | None) -> dict[str, Any]:
     if detail == TOO_LARGE:
         return {}
-    return {"result": None if not detail else msgspec.json.decode(detail)}
+    return {"result": None if not detail else decode(detail)}
 
 
 def _failed(detail: bytes | None) -> dict[str, Any]:
@@ -291,7 +318,7 @@ def _cancelled(detail: bytes | None) -> dict[str, Any]:
 def _error(stored: bytes) -> dict[str, Any]:
     if stored == TOO_LARGE:
         return {}
-    facts = msgspec.json.decode(stored, type=ErrorFacts)
+    facts: ErrorFacts = decode(stored, ErrorFacts)
     return {"error_type": facts.type, "error": facts.message}
 
 
@@ -308,6 +335,12 @@ _FACTS: Final[dict[bytes, Callable[[bytes | None], dict[str, Any]]]] = {
     b"delayed": _delayed,
     b"recovered": _recovered,
     b"cancelled": _cancelled,
+}
+_SEALED: Final[dict[bytes, tuple[Purpose, int]]] = {
+    b"progress": ("progress", 0),
+    b"completed": ("result", 0),
+    b"failed": ("error", 1),
+    b"retrying": ("error", 2),
 }
 _LAST_MS: Final = 2**42
 """A calendar ends, and an entry made by hand may not."""

@@ -10,12 +10,14 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 import msgspec
 
+from redqueue.core.bombs import READ_DEPTH, bomb_in, decode
 from redqueue.core.codec import Head, open_envelope
 from redqueue.core.keys import Keys
 from redqueue.core.lease import ErrorFacts
 from redqueue.core.report import Progress
 from redqueue.core.script import Call, load
-from redqueue.errors import CorruptEnvelope, InvalidArguments, InvalidOption
+from redqueue.core.seal import QueueSeal, refuse_sealed
+from redqueue.errors import BadSignature, CorruptEnvelope, InvalidArguments, InvalidOption
 from redqueue.options import State, Status, check_job_id
 from redqueue.records import JobStatus, QueueStats
 from redqueue.units import check_int, from_epoch_ms
@@ -43,7 +45,7 @@ def get_status(keys: Keys, job_id: str) -> Call[JobStatus | None]:
 
     def read(raw: Any) -> JobStatus | None:
         reply = STATUS.reply(raw)
-        return None if reply.state is None else _jobs(keys.queue, reply)[0]
+        return None if reply.state is None else _jobs(keys, reply)[0]
 
     return STATUS.call(read, keys, job_id=check_job_id(job_id), outcome_fields=_OUTCOME)
 
@@ -65,7 +67,7 @@ def jobs(keys: Keys, state: State, start: int = 0, count: int = 50, *, newest: b
     """
 
     def read(raw: Any) -> list[JobStatus]:
-        return _jobs(keys.queue, PAGE.reply(raw))
+        return _jobs(keys, PAGE.reply(raw))
 
     return page(keys, state, start, count, newest=newest, read=read)
 
@@ -98,12 +100,17 @@ def get_data(keys: Keys, job_id: str, type: Any = Any) -> Call[Any]:
     Raises, when the answer is read:
         InvalidArguments: the payload doesn't fit the type; the message names the path, never the value.
         CorruptEnvelope: what is stored is not a job of redqueue's.
+        BadSignature: it was not sealed for this job by a key of ours.
     """
     job_id = check_job_id(job_id)
 
     def read(raw: Any) -> Any:
         stored = DATA.reply(raw).envelope
-        return None if stored is None else _decode(job_id, open_envelope(job_id, stored).data, type)
+        if stored is None:
+            return None
+        if keys.seal is not None:
+            stored = keys.seal.open_envelope(job_id, stored)
+        return _decode(job_id, open_envelope(job_id, stored).data, type)
 
     return DATA.call(read, keys, job_id=job_id)
 
@@ -112,7 +119,12 @@ def get_logs(keys: Keys, job_id: str, start: int = 0, count: int = 100) -> Call[
     """Lines that a job's runs logged, the oldest first; none for a job that isn't known."""
 
     def read(raw: Any) -> list[str]:
-        return [line.decode("utf-8", "replace") for line in LOGS.reply(raw).lines]
+        lines = LOGS.reply(raw).lines
+        if keys.seal is not None:
+            lines = [keys.seal.open("log", job_id, line) for line in lines]
+        for line in lines:
+            refuse_sealed("log", job_id, line)
+        return [line.decode("utf-8", "replace") for line in lines]
 
     return LOGS.call(
         read,
@@ -175,24 +187,23 @@ class _Row(NamedTuple):
     outcome: list[bytes | None] | None
 
 
-def _jobs(queue: str, reply: Any) -> list[JobStatus]:
+def _jobs(keys: Keys, reply: Any) -> list[JobStatus]:
     columns = (reply.ids, reply.heads, reply.spots, reply.claimed, reply.workers)
     rows = islice(zip_longest(*columns, reply.tried, reply.noted, reply.told, reply.outcomes), len(reply.ids))
-    return [_status(queue, reply.state.decode(), _Row(*row)) for row in rows]
+    return [_status(keys, reply.state.decode(), _Row(*row)) for row in rows]
 
 
-def _status(queue: str, state: State, row: _Row) -> JobStatus:
+def _status(keys: Keys, state: State, row: _Row) -> JobStatus:
     head = read_head(row.head)
     outcome = dict(zip(_OUTCOME, row.outcome or (), strict=False))
     finished = state in FINISHED
-    told = read_progress(outcome.get("progress") if finished else row.told)
-    error = read_error(outcome.get("error"))
+    told, error, result = _read_texts(keys.seal, state, row, outcome)
     if error is None and head is None:
         error = ErrorFacts("CorruptEnvelope", "corrupt envelope")
     head = head or _UNKNOWN
     return JobStatus(
         job_id=row.id.decode("utf-8", "backslashreplace"),
-        queue=queue,
+        queue=keys.queue,
         job_type=head.job_type,
         label=head.label,
         status=_STATUSES.get(state, state),  # type: ignore[arg-type]  # the other states are called like their status
@@ -201,7 +212,7 @@ def _status(queue: str, state: State, row: _Row) -> JobStatus:
         attempts=_whole(outcome.get("attempt")) if finished else _whole((row.tried or b"0").split(b" ")[0]),
         progress=told.done if told.done is not None or state != "completed" else 1.0,
         message=_message(state, row.noted, outcome, told),
-        result=_read_result(outcome.get("result")),
+        result=result,
         error=None if error is None else f"{error.type}: {error.message}",
         traceback=None if error is None else error.traceback or None,
         worker=_text(outcome.get("worker") if finished else row.worker),
@@ -212,6 +223,28 @@ def _status(queue: str, state: State, row: _Row) -> JobStatus:
         sub_account_id=head.sub_account_id,
         user_id=head.user_id,
     )
+
+
+class _Texts(NamedTuple):
+    told: Progress
+    error: ErrorFacts | None
+    result: Any
+
+
+def _read_texts(seal: QueueSeal | None, state: State, row: _Row, outcome: Mapping[Any, bytes | None]) -> _Texts:
+    """What the runs said. Where a seal is broken its error stands in place of it all: one job must not hide others."""
+    job_id = row.id.decode("utf-8", "backslashreplace")
+    told = outcome.get("progress") if state in FINISHED else row.told
+    error, result = outcome.get("error"), outcome.get("result")
+    try:
+        if seal is not None:
+            told = None if told is None else seal.open("progress", job_id, told, row.head)
+            error = None if error is None else seal.open("error", job_id, error, row.head)
+            if state == "completed":
+                result = seal.open("result", job_id, result, row.head)
+        return _Texts(read_progress(told), read_error(error), _read_result(result))
+    except BadSignature as broken:
+        return _Texts(_UNTOLD, ErrorFacts(type(broken).__name__, str(broken)), None)
 
 
 def _message(state: State, noted: bytes | None, outcome: Mapping[Any, bytes | None], told: Progress) -> str | None:
@@ -243,8 +276,9 @@ def _text(stored: bytes | None) -> str | None:
 
 def _read_result(stored: bytes | None) -> Any:
     try:
-        return msgspec.json.decode(stored) if stored else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return decode(stored) if stored else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        refuse_sealed("result", "", stored)
         return None
 
 
@@ -253,16 +287,19 @@ def read_error(stored: bytes | None) -> ErrorFacts | None:
     if stored is None:
         return None
     try:
-        return msgspec.json.decode(stored, type=ErrorFacts)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        facts: ErrorFacts = decode(stored, ErrorFacts)
+        return facts
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        refuse_sealed("error", "", stored)
         return ErrorFacts("Error", stored.decode("utf-8", "replace"))
 
 
 def read_progress(stored: bytes | None) -> Progress:
     """What a run told last; nothing when what is stored can't be read."""
     try:
-        return _UNTOLD if stored is None else msgspec.json.decode(stored, type=Progress)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _UNTOLD if stored is None else decode(stored, Progress)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        refuse_sealed("progress", "", stored)
         return _UNTOLD
 
 
@@ -272,11 +309,14 @@ def _age_s(first: bytes | None, now_ms: int) -> float | None:
 
 
 def _decode(job_id: str, data: bytes, type: Any) -> Any:
+    if problem := bomb_in(data, READ_DEPTH):
+        raise CorruptEnvelope(f"job {job_id}: its data is JSON with {problem}")
     try:
         return msgspec.json.decode(data, type=type, dec_hook=_validate)
     except msgspec.ValidationError as error:
         raise InvalidArguments(f"the data of job {job_id} does not fit: {_without_value(error)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        refuse_sealed("data", job_id, data)
         raise CorruptEnvelope(f"job {job_id}: its data is not JSON") from error
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from redqueue.core.seal import QueueSeal
 from redqueue.options import check_prefix, check_queue_name
+from redqueue.seals import Seal
 
 FIXED: Final = (
     "waiting",
@@ -35,15 +37,20 @@ FAMILIES: Final = ("job", "outcome", "log", "session", "inbox", "producer")
 
 
 class Keys:
-    """All keys of one queue. They share one hash tag, so one Cluster slot: ``<prefix>:{<queue>}:<suffix>``."""
+    """All keys of one queue. They share one hash tag, so one Cluster slot: ``<prefix>:{<queue>}:<suffix>``.
 
-    __slots__ = ("_names", "base", "prefix", "queue")
+    Attributes:
+        seal: how the jobs' contents under them are sealed; None: they are stored as they are.
+    """
 
-    def __init__(self, queue: str, prefix: str) -> None:
+    __slots__ = ("_names", "base", "prefix", "queue", "seal")
+
+    def __init__(self, queue: str, prefix: str, seal: Seal | None = None) -> None:
         self.queue = check_queue_name(queue)
         self.prefix = check_prefix(prefix)
         self.base = f"{prefix}:{{{queue}}}:"
         self._names = {name: self.base + name for name in FIXED}
+        self.seal = None if seal is None else QueueSeal(seal, self.base)
 
     def __getitem__(self, name: str) -> str:
         """The fixed key of that name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
@@ -26,6 +27,8 @@ EXPIRE: Final = load("expire")
 MOST_A_CALL: Final = 1000
 MOST_BYTES: Final = 4 * 1024 * 1024
 MOST_RECOVERED: Final = 100
+
+_COUNT: Final = re.compile(r"[0-9]{1,15}")
 
 
 class ErrorFacts(msgspec.Struct, frozen=True):
@@ -260,7 +263,7 @@ def recover(keys: Keys, max_crashes: int) -> Call[Recovery]:
 
     def read(raw: Any) -> Recovery:
         reply = RECOVER.reply(raw)
-        return Recovery(reply.count, reply.hold, [job_id.decode() for job_id in reply.crashed])
+        return Recovery(reply.count, reply.hold, [_text(job_id) for job_id in reply.crashed])
 
     return RECOVER.call(read, keys, max_crashes=max_crashes, error=msgspec.json.encode(facts))
 
@@ -324,17 +327,31 @@ def _spans(runs: Sequence[Claimed]) -> str:
     return " ".join(spans)
 
 
+def _text(stored: bytes) -> str:
+    """Whatever it is: one job that was written by hand must not keep a worker from the others."""
+    return stored.decode("utf-8", "backslashreplace")
+
+
+def _counts_of(tried: bytes) -> tuple[int, int]:
+    failed, crashes, *_ = (*_text(tried).split(" "), "", "")
+    return (
+        int(failed) if _COUNT.fullmatch(failed) else 0,
+        int(crashes) if _COUNT.fullmatch(crashes) else 0,
+    )
+
+
 def _claimed(number: int, reply: Any) -> list[Claimed]:
     envelopes = reply.envelopes
     fence = reply.fence
-    jobs = [Claimed(id.decode(), number, n, envelopes[n - 1], fence=fence) for n, id in enumerate(reply.ids, 1)]
+    ids = reply.ids
+    jobs = [Claimed(_text(id), number, n, envelopes[n - 1], fence=fence) for n, id in enumerate(ids, 1)]
     for job, tried in zip(jobs, reply.tried, strict=False):
         if tried is not None:
-            job.failed, job.crashes = (int(part) for part in tried.split(b" ")[:2])
+            job.failed, job.crashes = _counts_of(tried)
     for job, noted in zip(jobs, reply.noted, strict=False):
         if noted is not None:
-            since, _, note = noted.decode().partition(" ")
-            job.noted_ms, job.note = int(since), note
+            since, _, job.note = _text(noted).partition(" ")
+            job.noted_ms = int(since) if _COUNT.fullmatch(since) else 0
     for job, saved in zip(jobs, reply.saved, strict=False):
         job.saved = saved
     if None in envelopes:  # gaps in the answer to a resend: what is not this session's any more

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from redqueue.core.bombs import decode
 from redqueue.core.events import (
     BEGINNING,
     TOO_LARGE,
@@ -23,6 +24,7 @@ from redqueue.core.events import (
     after,
     happenings,
     moved,
+    read_count,
     read_id,
     split_failure,
     tail,
@@ -31,6 +33,7 @@ from redqueue.core.inspect import FINISHED, read_error
 from redqueue.core.keys import Keys
 from redqueue.core.lease import ErrorFacts
 from redqueue.core.script import Call, Steps, load
+from redqueue.core.seal import QueueSeal, refuse_sealed
 from redqueue.errors import CorruptEnvelope, JobCancelled, JobFailed, ResultGone, ResultTimeout
 from redqueue.options import check_job_id
 
@@ -76,19 +79,21 @@ class Seen(NamedTuple):
     endings: dict[str, Ending | None]
 
 
-def value_of(job_id: str, ending: Ending | None) -> Any:
+def value_of(job_id: str, ending: Ending | None, seal: QueueSeal | None = None) -> Any:
     """The job's result; None of an ending is that nothing is known yet.
 
     Raises:
         JobFailed, JobCancelled, ResultGone, ResultTimeout: how it ended instead.
         CorruptEnvelope: the result is not what redqueue stored.
+        BadSignature: it, or the error, was not sealed for this job by a key of ours.
     """
     if ending is None:
         raise ResultTimeout(f"job {job_id} has not ended yet; it goes on")
     if ending.kind == "completed":
-        return _decode(job_id, ending.text)
+        return _decode(job_id, ending.text if seal is None else seal.open("result", job_id, ending.text))
     if ending.kind == "failed":
-        facts = (read_error(ending.text) if ending.text else None) or _ERROR_GONE
+        text = ending.text if seal is None or not ending.text else seal.open("error", job_id, ending.text)
+        facts = (read_error(text) if text else None) or _ERROR_GONE
         raise JobFailed(job_id, facts.type, facts.message, facts.traceback, ending.attempts)
     if ending.kind == "cancelled":
         raise JobCancelled(job_id, ending.text.decode("utf-8", "replace"))
@@ -319,8 +324,7 @@ def _read_ending(state: str, found: Sequence[bytes | None] | None) -> Ending | N
         return None
     result, error, reason, attempt = found or (None, None, None, None)
     text = {"completed": result, "failed": error, "cancelled": reason}[state]
-    attempts = int(attempt) if attempt is not None and attempt.isdigit() else 0
-    return Ending(state, text or b"", attempts)  # type: ignore[arg-type]  # what FINISHED holds
+    return Ending(state, text or b"", read_count(attempt))  # type: ignore[arg-type]  # what FINISHED holds
 
 
 def _scan(keys: Keys, since: Mapping[str, EntryId]) -> Steps[dict[str, Ending]]:
@@ -373,6 +377,7 @@ def _without_lookup(ending: Ending) -> Ending:
 
 def _decode(job_id: str, stored: bytes) -> Any:
     try:
-        return msgspec.json.decode(stored) if stored else None
+        return decode(stored) if stored else None
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        refuse_sealed("result", job_id, stored)
         raise CorruptEnvelope(f"job {job_id}: its result is not JSON") from error

@@ -6,7 +6,6 @@ own check says may hold the value, so of it only the exception's class is told.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import signature
@@ -15,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import inspect
 
+from redqueue.core.bombs import bomb_in
 from redqueue.errors import InvalidArguments, RegistrationError
 from redqueue.registry.names import escaped, quoted
 from redqueue.registry.spelling import either_spelling
@@ -22,38 +22,16 @@ from redqueue.registry.unknown_fields import Check, check_of, reachable
 
 Decode: TypeAlias = Callable[[bytes], Any]
 
-MAX_DEPTH: Final = 64
-MAX_DIGITS: Final = 20
-
-_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_LONG_INT: Final = re.compile(rb"(?<![0-9.eE+])[0-9]{%d,}+(?![.eE])" % (MAX_DIGITS + 1))
-_THREE_DIGITS: Final = re.compile(rb"[0-9]{3}")
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_STEPS: Final = tuple((code in b"[{") - (code in b"]}") for code in range(256))
-
 
 def refuse_bombs(name: str, raw: bytes) -> None:
-    """Linear in the payload's length, and one to three C calls for an ordinary one.
-
-    Deep nesting would run a decoder out of stack, on a thread before Python notices; an integer of thousands of digits
-    takes time that is quadratic in them.
+    """Before anything is decoded; see `bomb_in`.
 
     Raises:
         InvalidArguments: nested deeper than 64, or an integer of more than 20 digits.
     """
-    # So few digits and brackets are neither.
-    if len(raw) - len(raw.translate(None, b"[{0123456789")) <= MAX_DIGITS:
-        return
-    many = len(raw) - len(raw.translate(None, b"[{")) > MAX_DEPTH
-    # 21 digits in a row cover at least three of every seventh byte.
-    long = _THREE_DIGITS.search(raw[::7]) is not None
-    if not many and not long:
-        return
-    bare = _STRINGS.sub(b"", raw)
-    if many and _depth(bare) > MAX_DEPTH:
-        raise InvalidArguments(f"{name}: $: nested deeper than {MAX_DEPTH}")
-    if long and _LONG_INT.search(bare):
-        raise InvalidArguments(f"{name}: $: an integer of more than {MAX_DIGITS} digits; send it as text")
+    problem = bomb_in(raw)
+    if problem:
+        raise InvalidArguments(f"{name}: $: {problem}")
 
 
 def decoder_of(name: str, annotation: Any, places: Sequence[str] = ()) -> Decode:
@@ -105,11 +83,6 @@ def _compared(name: str, check: Check, decode: Decode, places: Sequence[str]) ->
         return decode(raw)
 
     return decode_and_compare
-
-
-def _depth(bare: bytes) -> int:
-    brackets = bare.translate(None, _NOT_BRACKETS)
-    return max(itertools.accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def _refuse_foreign(info: inspect.Type) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from starlette.requests import Request
 
+from redqueue.core.bombs import decode
 from redqueue.defaults import MAX_PAYLOAD
 from redqueue.web.problems import Problem
 
@@ -34,7 +35,7 @@ async def read_data(request: Request) -> tuple[Any, Request]:
     _refuse_other_media(request)
     body = await _read_body(request)
     try:
-        data = msgspec.json.decode(body)
+        data = decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "the body is not JSON") from error
     _refuse_respelled(data)

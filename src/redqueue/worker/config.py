@@ -24,7 +24,8 @@ from redqueue.options import (
     check_run_options,
 )
 from redqueue.rules import Keep
-from redqueue.settings import Settings
+from redqueue.seals import Seal, check_seal
+from redqueue.settings import Settings, masked
 from redqueue.units import to_ms
 
 SHORTEST_LEASE_MS: Final = 500
@@ -52,6 +53,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     max_jobs_per_child: int | None = None
     max_memory_per_child: int | None = None
     max_crashes: int = MAX_CRASHES
+    seal: Seal | None = None
 
     @classmethod
     def of(
@@ -68,6 +70,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         prefix: str,
         max_jobs_per_child: int | None = None,
         max_memory_per_child: int | None = None,
+        seal: Seal | None = None,
         defaults: Mapping[str, Any],
     ) -> WorkerConfig:
         """Check a worker's arguments; what isn't given comes from the environment.
@@ -100,6 +103,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
                 defaults.get("backoff", DEFAULT_BACKOFF),
                 timeout_ms=None if defaults.get("timeout") is None else to_ms("timeout", defaults["timeout"]),
             ),
+            seal=settings.seal if seal is None else check_seal(seal),
             max_jobs_per_child=_count("max_jobs_per_child", max_jobs_per_child, 1),
             max_memory_per_child=_count("max_memory_per_child", max_memory_per_child, 1024 * 1024),
             keep=ListRule(
@@ -107,6 +111,9 @@ class WorkerConfig(msgspec.Struct, frozen=True):
                 Keep.of("keep_failed", keep_failed).limits,
             ),
         )
+
+    def __repr__(self) -> str:
+        return f"<WorkerConfig of {', '.join(self.limits)} at {masked(self.url)}>"
 
     def with_queues(self, names: Iterable[str]) -> WorkerConfig:
         """The same for other queues, which share the slots."""

@@ -108,6 +108,8 @@ class Pump:
     def settle(self, run: Claimed, settlement: Settlement, attempt: int, rules: RunRules) -> None:
         """Hand an outcome back with the next trip."""
         verdict, outcome = words_of(settlement, attempt=attempt, rules=rules)
+        if self.keys.seal is not None:
+            outcome = self.keys.seal.close_outcome(run, verdict, outcome)
         self._outbox.add(run, verdict, outcome)
         if self._flush_by is None:
             self._flush_by = monotonic() + FLUSH_AFTER

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from redqueue.context import JobFacts, Receipt
+from redqueue.core.bombs import decode
 from redqueue.core.lease import Claimed
 from redqueue.core.lifecycle import RunRules, Settlement
 from redqueue.core.report import LINE, PROGRESS, STATE, Kind, line_text, progress_text, state_text
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from redqueue.worker.reports import Noted
 
 Stopped = Literal["", "lost", "cancelled", "leaving", "timeout"]
-
-_decode: Final = msgspec.json.Decoder().decode
 
 
 class Run(msgspec.Struct, eq=False):
@@ -61,10 +60,12 @@ class Run(msgspec.Struct, eq=False):
     @property
     def restored(self) -> Any:
         """The last checkpoint of an earlier run."""
-        return None if self.claimed.saved is None else _decode(self.claimed.saved)
+        return None if self.claimed.saved is None else decode(self.claimed.saved)
 
     def note(self, kind: Kind, text: bytes) -> Noted:
         """Take what was encoded already, as in a child process."""
+        if self.pump.keys.seal is not None:
+            text = self.pump.keys.seal.close_report(self.claimed, kind, text)
         return self.pump.desk.note(self.claimed, kind, text)
 
     def note_progress(self, done: float | None, message: str | None, data: object) -> Receipt:

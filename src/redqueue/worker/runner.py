@@ -169,6 +169,8 @@ class Runner:
     # -- beginning
 
     def _prepare(self, pump: Pump, claimed: Claimed) -> Run:
+        if pump.keys.seal is not None:
+            pump.keys.seal.open_claimed(claimed)
         envelope = open_envelope(claimed.id, claimed.envelope)
         head = envelope.head
         prepared, given = self._dispatch.prepare(head.job_type, envelope.data)

@@ -344,7 +344,7 @@ class Shift:
             pump.look_again()
 
     def _pump(self, name: str, limit: int) -> Pump:
-        keys = Keys(name, self._config.prefix)
+        keys = Keys(name, self._config.prefix, self._config.seal)
         return Pump(
             keys, limit, self._config, self._session, self._link, self._slots, self.runner.start, self._stop_run
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from redqueue.core.codec import Head
 from redqueue.core.lease import Claimed
 from redqueue.core.lifecycle import Fail, Settlement, SnoozeFor
-from redqueue.errors import JobExpired, UnknownJobType
+from redqueue.core.seal import refuse_sealed
+from redqueue.errors import JobExpired, UnknownJobType, UnknownSealKey
 from redqueue.worker.verdict import facts_of
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ def check_expiry(pump: Pump, claimed: Claimed, head: Head, expires_ms: int) -> N
 
 
 def settlement_of(pump: Pump, claimed: Claimed, error: BaseException, grace_ms: int) -> Settlement:
-    """It waits for a worker that knows its name, or fails."""
-    if isinstance(error, UnknownJobType) and (wait := _wait_for_a_name(pump, claimed, str(error), grace_ms)):
+    """It waits for a worker that knows its name and has its key, or fails."""
+    error = _if_sealed(pump, claimed, error)
+    may_be_known = isinstance(error, UnknownJobType | UnknownSealKey)
+    if may_be_known and (wait := _wait_for_a_name(pump, claimed, str(error), grace_ms)):
         return wait
     name = type(error).__name__
     # The text is our own: it names paths and types, never a value.
@@ -50,3 +53,13 @@ def _wait_for_a_name(pump: Pump, claimed: Claimed, why: str, grace_ms: int) -> S
         return None
     logger.warning("job %s waits: %s", claimed.id, why)
     return SnoozeFor(min(LONGEST_WAIT_FOR_A_NAME, max(500, grace_ms // 10)), why)
+
+
+def _if_sealed(pump: Pump, claimed: Claimed, error: BaseException) -> BaseException:
+    """A worker without a key ring can't decode what is sealed, and says so."""
+    if pump.keys.seal is None:
+        try:
+            refuse_sealed("data", claimed.id, claimed.envelope.partition(b"\n")[2])
+        except UnknownSealKey as sealed:
+            return sealed
+    return error

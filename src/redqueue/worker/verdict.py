@@ -14,6 +14,7 @@ from redqueue.core.lease import ErrorFacts
 from redqueue.core.lifecycle import Outcome, Raised, Returned, Snoozed
 from redqueue.defaults import MAX_ERROR_TEXT, MAX_PAYLOAD, MAX_TRACEBACK
 from redqueue.errors import (
+    BadSignature,
     CorruptEnvelope,
     Discard,
     InvalidArguments,
@@ -29,7 +30,15 @@ from redqueue.errors import (
 from redqueue.units import to_ms
 
 _OURS: Final = str(Path(__file__).parent)
-_FINAL: Final = (CorruptEnvelope, Discard, InvalidArguments, JobExpired, MethodNotAllowed, ResultNotSerializable)
+_FINAL: Final = (
+    BadSignature,
+    CorruptEnvelope,
+    Discard,
+    InvalidArguments,
+    JobExpired,
+    MethodNotAllowed,
+    ResultNotSerializable,
+)
 """What another attempt can't mend."""
 
 

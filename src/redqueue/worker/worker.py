@@ -22,6 +22,7 @@ from redqueue.defaults import (
 from redqueue.errors import ConfigurationError, InvalidOption, Seconds
 from redqueue.options import RunOptions
 from redqueue.registry.registry import ServiceRegistry
+from redqueue.seals import Seal
 from redqueue.units import shown, to_ms
 from redqueue.worker.config import WorkerConfig
 from redqueue.worker.loop import run_in_loop
@@ -48,6 +49,7 @@ class Worker:
             knows it, as in a rolling deploy. Then it fails.
         max_jobs_per_child: jobs after which a child process (``execution="process"``) is replaced; None: never.
         max_memory_per_child: bytes of resident memory beyond which it is replaced after a job; None: never.
+        seal: signs or encrypts what is stored of jobs (`Signed`, `Encrypted`); None takes the environment's.
         defaults: run options for jobs that say nothing, whose processors say nothing either.
     Raises:
         BadInput, ConfigurationError: at construction; nothing is connected before `run`.
@@ -68,6 +70,7 @@ class Worker:
         prefix: str = DEFAULT_PREFIX,
         max_jobs_per_child: int | None = None,
         max_memory_per_child: int | None = None,
+        seal: Seal | None = None,
         **defaults: Unpack[RunOptions],
     ) -> None:
         self._registry = ServiceRegistry.get_instance() if registry is None else registry
@@ -89,6 +92,7 @@ class Worker:
             prefix=prefix,
             max_jobs_per_child=max_jobs_per_child,
             max_memory_per_child=max_memory_per_child,
+            seal=seal,
             defaults=defaults,
         )
         parse(self._config.url)

@@ -51,6 +51,7 @@ def test_rows_follow_rfc_4180() -> None:
     ],
 )
 def test_no_text_is_a_formula(text: str) -> None:
+    """X28: in CSV."""
     assert neutral(text) == "'" + text
     data = written(CsvWriter(), [text], [(text,)])
     assert read(data) == [["'" + text], ["'" + text]]

@@ -37,6 +37,7 @@ def test_rows_are_read_back() -> None:
     "text", ['=HYPERLINK("http://evil.example","click")', "\t=1+1", "\uff1d1+1", "+1", "-1", "@A1"]
 )
 def test_no_text_is_a_formula(text: str) -> None:
+    """X28: in Excel."""
     data = written(ExcelWriter(), [text], [(text,)])
     (sheet,) = sheets(data)
     for cell in (sheet["A1"], sheet["A2"]):

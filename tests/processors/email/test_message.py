@@ -109,6 +109,7 @@ FORGING = [
 
 @pytest.mark.parametrize("text", FORGING)
 def test_what_forges_a_header_is_refused(text: str) -> None:
+    """X27: line breaks, encoded words included."""
     with pytest.raises(UnsafeText) as refused:
         compose(SHOP, text, "t", to=[ADA])
     assert "example.com" not in str(refused.value)
@@ -119,6 +120,7 @@ def test_what_forges_a_header_is_refused(text: str) -> None:
 @settings(deadline=None, max_examples=80)  # the machine may be busy
 @given(st.text(max_size=60), st.lists(st.sampled_from(["=?utf-8?q?", "=0D=0A", "?=", "Bcc:", " ", "é", "\t", ","])))
 def test_no_subject_brings_a_header(text: str, pieces: list[str]) -> None:
+    """X27: any text."""
     for subject in (text, "".join(pieces)):
         try:
             raw = flatten(compose(SHOP, subject, "t", to=[ADA]))

@@ -93,6 +93,7 @@ def child_peak() -> int:
 async def test_a_bomb_fails_fast_in_little_memory(
     desk: Desk, make_worker: Callable[..., Worker], real_url: str
 ) -> None:
+    """X12: pictures, archives and documents."""
     zeros = endless_zeros(10 * 1024)
     assert len(zeros) < 12 * 2**20
     bombs = {

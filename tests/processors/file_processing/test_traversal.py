@@ -30,6 +30,7 @@ def secret(desk: Desk) -> Path:
 
 @pytest.mark.parametrize("key", ELSEWHERE)
 def test_no_key_reads_or_writes_elsewhere(desk: Desk, secret: Path, key: str) -> None:
+    """X13: a job names a key of the storage, never a path."""
     desk.put("in", image_bytes("PNG"))
     before = secret.read_bytes()
     assert repr(key) in desk.refusal(key, None, Checksum())
@@ -40,6 +41,7 @@ def test_no_key_reads_or_writes_elsewhere(desk: Desk, secret: Path, key: str) ->
 
 @pytest.mark.parametrize("operation", [Checksum(), Strip(), Pack()], ids=str)
 def test_no_link_is_read(desk: Desk, secret: Path, operation: FileOperation) -> None:
+    """X13: no symbolic link is followed."""
     (desk.root / "link").symlink_to(secret)
     (desk.root / "folder").symlink_to(secret.parent)
     destination = None if isinstance(operation, Checksum) else "out"

@@ -64,6 +64,7 @@ def test_two_ways_to_write_a_letter_are_one_key() -> None:
 
 @given(st.text(alphabet=st.characters() | st.sampled_from("./\\:ac\0é\u0301"), max_size=40))
 def test_any_key_is_refused_or_stays_below_whatever_it_is_joined_to(key: str) -> None:
+    """X13: any text."""
     try:
         key = check_key(key)
     except InvalidKey:

@@ -68,6 +68,7 @@ def test_deleting_a_link_leaves_what_it_points_to(root: Path) -> None:
 
 
 def test_swapping_a_folder_for_a_link_at_any_moment_leads_nowhere(root: Path) -> None:
+    """X13: a race."""
     outside = root.parent / "outside"
     (root / "a").mkdir()
     (root / "a" / "secret").write_text("public")

@@ -35,7 +35,7 @@ class AsyncResults:
             ending = await self.runner.run_steps(results.look_once(self.runner.keys, job_id, position))
         else:
             ending = await self._here().wait(job_id, position, None if ms is None else ms / 1000)
-        return results.value_of(job_id, ending)
+        return results.value_of(job_id, ending, self.runner.keys.seal)
 
     async def close(self) -> None:
         """End the waiting in this event loop."""

@@ -16,7 +16,8 @@ from redqueue.errors import RedisError
 from redqueue.options import JobOptions, Parameters, TaskOptions
 from redqueue.records import JobStatus, QueueHealth, QueueStats
 from redqueue.registry import ServiceRegistry
-from redqueue.settings import Settings
+from redqueue.seals import Seal
+from redqueue.settings import Settings, seal_of
 from redqueue.shapes import JobData
 
 P = ParamSpec("P")
@@ -34,6 +35,7 @@ class AsyncJobQueueService:
     Args:
         url: by default, and without a client, that of the settings, which are by default `Settings.from_env`.
         client: a client of redis-py's, or its pool, with decode_responses=False; it is used as it is and never closed.
+        seal: signs or encrypts what is stored of jobs (`Signed`, `Encrypted`); by default that of the settings.
         registry: where `execute` looks functions up, and whose middlewares jobs pass; by default the application's.
     Raises:
         ConfigurationError: the URL or the client can't work.
@@ -46,10 +48,12 @@ class AsyncJobQueueService:
         client: AsyncRedisClient | None = None,
         settings: Settings | None = None,
         registry: ServiceRegistry | None = None,
+        seal: Seal | None = None,
     ) -> None:
         location = locate(url, client, lambda: (settings or Settings.from_env()).url)
         self._url = None if location is None else location.url
         self._client = client
+        self._seal = seal_of(seal, settings)
         self._registry = registry or ServiceRegistry.get_instance()
         self._options: dict[str, Any] = {}
         self._queues: dict[str, AsyncQueue] = {}
@@ -69,7 +73,7 @@ class AsyncJobQueueService:
         queue = self._queues.get(job_type)
         if queue is not None:
             return queue
-        queue = AsyncQueue(job_type, self._url, client=self._client)
+        queue = AsyncQueue(job_type, self._url, client=self._client, seal=self._seal)
         queue._before.registry = self._registry
         if len(self._queues) < _MOST_HANDLES:  # names may come from URLs: they must not fill the memory
             self._queues[job_type] = queue

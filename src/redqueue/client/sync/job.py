@@ -64,6 +64,7 @@ class Job(Generic[R_co]):
             JobFailed: it failed for good; what its processor raised, as text.
             ResultMismatch: it isn't what the `JobData` or the function that was added promises.
             JobCancelled: with the reason.
+            BadSignature: the result, or the error, was not sealed for this job by a key of ours.
             ResultTimeout: nothing is known yet, or the queue's handle was closed; the job goes on.
             ResultGone: no such job, or it was removed, or it ended and is no longer kept.
             RedisRefused: Redis said no; all who wait are told.

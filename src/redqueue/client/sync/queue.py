@@ -22,7 +22,8 @@ from redqueue.defaults import DEFAULT_PREFIX
 from redqueue.errors import Seconds
 from redqueue.options import CancelAnswer, JobOptions, State, check_job_id, check_queue_defaults
 from redqueue.records import Event, EventKind, JobStatus, QueueStats
-from redqueue.settings import Settings
+from redqueue.seals import Seal
+from redqueue.settings import Settings, seal_of
 from redqueue.shapes import JobData
 
 D = TypeVar("D")
@@ -41,6 +42,7 @@ class Queue:
         url: by default, and without a client, what `Settings.from_env` finds.
         client: a client of redis-py's, or its pool, with decode_responses=False; it is used as it is and never closed.
         prefix: what all keys begin with.
+        seal: signs or encrypts what is stored of jobs (`Signed`, `Encrypted`); None takes the environment's.
         defaults: options for each job that doesn't say otherwise.
     Raises:
         InvalidName, InvalidOption: the name, the prefix or a default.
@@ -54,10 +56,11 @@ class Queue:
         *,
         client: RedisClient | None = None,
         prefix: str = DEFAULT_PREFIX,
+        seal: Seal | None = None,
         **defaults: Unpack[JobOptions],
     ) -> None:
         self.name = name
-        self._keys = Keys(name, prefix)
+        self._keys = Keys(name, prefix, seal_of(seal))
         self._defaults = check_queue_defaults(defaults)
         self._before = Before(name)
         location = locate(url, client, lambda: Settings.from_env().url)
@@ -119,6 +122,8 @@ class Queue:
     def get_status(self, job_id: str) -> JobStatus | None:
         """State, attempts, result and times of one job, or None: never added, or finished and no longer kept.
 
+        Where a seal is broken, `error` says so in place of what the job's runs told; nothing is raised.
+
         Cost: one round trip.
         """
         return self._runner.run(inspect.get_status(self._keys, job_id))
@@ -133,6 +138,7 @@ class Queue:
         Raises:
             InvalidArguments: it doesn't fit the type. The message names the path, never the value.
             CorruptEnvelope: what is stored is not a job of redqueue's.
+            BadSignature: it was not sealed for this job by a key of ours.
         Cost: one round trip.
         """
         return self._runner.run(inspect.get_data(self._keys, job_id, type))
@@ -143,6 +149,8 @@ class Queue:
         Args:
             start: how many to skip.
             count: at most 1,000.
+        Raises:
+            BadSignature: a line was not sealed for this job by a key of ours.
         Cost: one round trip.
         """
         return self._runner.run(inspect.get_logs(self._keys, job_id, start, count))

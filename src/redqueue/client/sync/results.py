@@ -38,7 +38,7 @@ class Results:
             ending = self.runner.run_steps(results.look_once(self.runner.keys, job_id, position))
         else:
             ending = self._here().wait(job_id, position, None if ms is None else ms / 1000)
-        return results.value_of(job_id, ending)
+        return results.value_of(job_id, ending, self.runner.keys.seal)
 
     def close(self) -> None:
         """End the waiting in this process."""

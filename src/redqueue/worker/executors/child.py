@@ -24,9 +24,8 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Final, NoReturn, TypeVar
 
-import msgspec
-
 from redqueue.context import CURRENT, JobContext
+from redqueue.core.bombs import decode
 from redqueue.core.lifecycle import Interrupted, Outcome, Raised
 from redqueue.core.report import LINE, PROGRESS, STATE, Kind, line_text, progress_text, state_text
 from redqueue.errors import JobCancelled, LeaseLost, ResultNotSerializable, Seconds
@@ -58,7 +57,6 @@ FLUSH_EVERY: Final = 0.05
 """Seconds between two looks for progress that no other follows: it waits for at most twice as long."""
 
 _log: Final = logging.getLogger("redqueue.worker")
-_json: Final = msgspec.json.Decoder().decode
 
 
 class Terminated(BaseException):
@@ -133,7 +131,7 @@ class RunHere:
     @property
     def restored(self) -> Any:
         """The last checkpoint of an earlier run."""
-        return None if self.begin.restored is None else _json(self.begin.restored)
+        return None if self.begin.restored is None else decode(self.begin.restored)
 
     def note_progress(self, done: float | None, message: str | None, data: object) -> ReceiptHere:
         """Send progress, the latest only, about 20 times a second."""
