@@ -27,7 +27,10 @@ trim(failed, tonumber(failed_count), tonumber(failed_age))
 trim(cancelled, tonumber(failed_count), tonumber(failed_age))
 local held = math.max(hold - now, 0)
 local ids = redis.call('ZRANGEBYSCORE', active, '-inf', held > 0 and 0 or now, 'LIMIT', 0, 100)
-if #ids == 0 then return {count = 0, hold = held, crashed = {}} end
+if #ids == 0 then
+  wake_idle()  -- who took the token may have died with it
+  return {count = 0, hold = held, crashed = {}}
+end
 redis.call('ZREM', active, unpack(ids))
 local found = redis.call('HMGET', leases, unpack(ids))
 local tried = redis.call('HMGET', tries, unpack(ids))

@@ -325,8 +325,7 @@ class Model(Stored):
         hold = max(self.meta["hold"] - self.now, 0)
         over = [job for job in self.jobs_in("active") if job.score <= (0 if hold else self.now)][:100]
         crashed = [job.id for job in over if self._take_back(job, max_crashes, error)]
-        if over:
-            self._wake()
+        self._wake()  # who took the token may have died with it
         return Recovery(len(over), hold, crashed)
 
     def _take_back(self, job: Job, max_crashes: int, error: str) -> bool:

@@ -4,7 +4,7 @@
 --- @use clock
 local IDS_AN_ENTRY, BYTES_AN_ENTRY = 100, 16384
 -- A busy queue's entries are large, and a bounded stream must not be a large one.
-local ENTRIES, LARGE, LARGE_ENTRIES = 10000, 2048, 2000
+local ENTRIES, LARGE, LARGE_ENTRIES = 10000, 1024, 2000
 
 -- What is longer than this is not in the event: '>' says that it is looked up under the job's outcome.
 local SMALL = 1024
