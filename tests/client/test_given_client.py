@@ -55,6 +55,7 @@ class Cut:
 
 
 async def test_an_async_clients_own_retry_adds_no_second_job(server: PrivateServer) -> None:
+    """Faults: D01."""
     with redis.Redis.from_url(server.url) as admin:
         admin.flushall()
     async with AsyncQueue("q", server.url) as direct, Cut(server).listening() as cut:
@@ -68,6 +69,7 @@ async def test_an_async_clients_own_retry_adds_no_second_job(server: PrivateServ
 
 
 async def test_a_sync_clients_own_retry_adds_no_second_job(server: PrivateServer) -> None:
+    """Faults: D01."""
     with redis.Redis.from_url(server.url) as admin:
         admin.flushall()
 

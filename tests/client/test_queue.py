@@ -206,6 +206,7 @@ def test_a_server_that_was_restarted_is_used_again_without_an_error(handles: Any
 
 
 def test_a_server_that_does_not_answer_is_given_up(handles: Any, own_server: PrivateServer) -> None:
+    """Faults: S13."""
     queue, do = handles.queue("q", f"{own_server.url}&socket_timeout=0.1"), handles.do
     queue._runner.patience = Patience(unsent=0.1, sent=0.3)
     do(queue.add("t"))
@@ -254,6 +255,7 @@ def test_a_user_without_permission_is_told_at_once(handles: Any, own_server: Pri
 
 
 def test_scripts_may_be_flushed_at_any_time(handles: Any, server: PrivateServer, admin: Any) -> None:
+    """Faults: R03."""
     queue, do = handles.queue("q", server.url), handles.do
     for _ in range(20):
         admin.script_flush()

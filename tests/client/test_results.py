@@ -276,6 +276,7 @@ def test_a_refusal_ends_listening(own_server: PrivateServer) -> None:
 
 
 def test_a_short_timeout_of_the_socket_is_respected(handles: Any, server: PrivateServer) -> None:
+    """Faults: S04."""
     url, do = f"{server.url}&socket_timeout=0.4", handles.do
     queue = handles.queue("q", url)
     job = do(queue.add("t"))

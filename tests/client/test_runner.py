@@ -32,6 +32,7 @@ class Flaky:
         self.results = list(results)
         self.sent: list[tuple[list[str], list[Any]]] = []
         self.resets = 0
+        self.drops = 0
 
     def send(self, call: Call[Any], until: object = None) -> Any:
         self.sent.append((call.keys, call.args))
@@ -42,6 +43,9 @@ class Flaky:
 
     def reset(self) -> None:
         self.resets += 1
+
+    def drop_idle(self) -> None:
+        self.drops += 1
 
 
 class ForTasks:
@@ -61,6 +65,9 @@ class ForTasks:
 
     async def reset(self) -> None:
         self.flaky.reset()
+
+    async def drop_idle(self) -> None:
+        self.flaky.drop_idle()
 
 
 class Both:
@@ -127,7 +134,7 @@ def test_the_same_bytes_are_sent_again_until_answered(both: Both, keys: Keys) ->
 def test_the_connections_are_dropped_when_that_helps(both: Both, keys: Keys) -> None:
     flaky = Flaky(LOST, redis_errors.ReadOnlyError("You can't write"), REFUSED, CREATED)
     both(flaky, adding(keys))
-    assert flaky.resets == 2
+    assert (flaky.resets, flaky.drops) == (2, 1)
 
 
 def test_an_answered_lane_is_used_again_with_a_higher_number(both: Both, keys: Keys) -> None:

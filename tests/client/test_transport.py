@@ -189,6 +189,7 @@ async def test_a_task_does_not_wait_for_its_turn_for_ever(
 
 
 def test_a_forked_child_opens_connections_of_its_own(server: PrivateServer, admin: Any, keys: Keys) -> None:
+    """Faults: A03."""
     handle = Transport(parse(server.url))
     handle.send(inspect.get_stats(keys))
     child = os.fork()
@@ -211,6 +212,7 @@ def ours_in_child(server: PrivateServer, handle: Transport) -> bool:
 def test_a_child_forked_inside_a_loop_leaves_its_parents_connections_alone(
     python: Callable[..., str], server: PrivateServer
 ) -> None:
+    """Faults: A03."""
     python(
         """
 import asyncio, gc, os, sys
@@ -418,6 +420,7 @@ def lost() -> Any:
 async def test_a_cancel_that_redis_py_drops_ends_the_call(
     keys: Keys, monkeypatch: pytest.MonkeyPatch, then: Callable[[], Any]
 ) -> None:
+    """Faults: L06."""
     client, dropping = redis.asyncio.Redis(), Drops(then)
     monkeypatch.setattr(client, "execute_command", dropping)
     task = asyncio.create_task(AsyncTransport(None, client).send(inspect.get_stats(keys)))
@@ -458,6 +461,7 @@ async def test_a_call_that_was_not_cancelled_keeps_its_answer_in_a_task_that_was
 
 
 async def test_a_time_limit_around_an_add_is_never_lost(server: PrivateServer) -> None:
+    """Faults: A01."""
     limits, told = list[asyncio.Timeout](), 0
     async with AsyncQueue("q", server.url) as queue:
         await queue.add("t")

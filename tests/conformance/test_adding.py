@@ -55,6 +55,7 @@ async def test_the_callers_job_id_is_kept(queue: AsyncQueue) -> None:
 
 
 async def test_adding_an_id_again_changes_nothing(queue: AsyncQueue) -> None:
+    """Faults: D05."""
     await queue.add("sms", 1, job_id="a")
     again = await queue.add("email", 2, job_id="a", priority=-5, delay=60)
     assert again.answer == "duplicate"
@@ -66,6 +67,7 @@ async def test_adding_an_id_again_changes_nothing(queue: AsyncQueue) -> None:
 
 
 async def test_an_id_can_be_added_again_when_its_job_is_no_longer_kept(queue: AsyncQueue, work: Work) -> None:
+    """Faults: S08."""
     await queue.add("ok", 1, job_id="a")
     await work()
     assert (await queue.add("ok", 2, job_id="a")).answer == "duplicate"
@@ -75,6 +77,8 @@ async def test_an_id_can_be_added_again_when_its_job_is_no_longer_kept(queue: As
 
 
 async def test_data_may_be_whatever_msgspec_writes(queue: AsyncQueue) -> None:
+    """Faults: O02."""
+
     class Inner(msgspec.Struct):
         when: datetime
 

@@ -95,6 +95,7 @@ BAD_VALUES: dict[str, list[Any]] = {
 async def test_an_option_out_of_bounds_is_refused_by_its_name(
     queue: AsyncQueue, unchanged: Unchanged, option: str, value: Any
 ) -> None:
+    """Faults: P01."""
     given: Any = {option: value}
     with pytest.raises(InvalidOption, match=option):
         await queue.add("a", **given)
@@ -194,7 +195,10 @@ def circle() -> Any:
 async def test_data_that_json_cannot_carry_is_refused_by_its_path(
     queue: AsyncQueue, unchanged: Unchanged, data: Any, path: str
 ) -> None:
-    """X11: finite floats, integers of 64 bits."""
+    """X11: finite floats, integers of 64 bits.
+
+    Faults: L15, P02.
+    """
     with pytest.raises(PayloadNotSerializable) as raised:
         await queue.add("a", data)
     assert raised.value.path.startswith(path)
@@ -210,7 +214,10 @@ async def test_data_at_the_edge_is_taken(queue: AsyncQueue, data: Any) -> None:
 
 
 async def test_data_that_is_too_large_is_refused_with_its_size(queue: AsyncQueue, unchanged: Unchanged) -> None:
-    """X09: one byte more than the limit."""
+    """X09: one byte more than the limit.
+
+    Faults: P08.
+    """
     with pytest.raises(PayloadTooLarge, match="store it elsewhere") as raised:
         await queue.add("a", "é" * 524_288)
     assert (raised.value.size, raised.value.limit) == (1024 * 1024 + 2, 1024 * 1024)

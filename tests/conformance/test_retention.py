@@ -40,7 +40,10 @@ async def run_each(queue: AsyncQueue, work: Work, count: int, job_type: str = "o
 async def test_by_default_ten_completed_and_fifty_failed_jobs_are_kept(
     queue: AsyncQueue, work: Work, kept: Kept
 ) -> None:
-    """X21: what finished does not pile up."""
+    """X21: what finished does not pile up.
+
+    Faults: M09.
+    """
     await queue.add_many([("ok", n) for n in range(12)])
     await queue.add_many([("fail", n) for n in range(52)])
     await work()

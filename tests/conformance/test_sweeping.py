@@ -83,6 +83,7 @@ async def test_active_jobs_cannot_be_cleaned(queue: AsyncQueue) -> None:
 
 
 async def test_obliterating_leaves_no_key_that_stays(queue: AsyncQueue, work: Work, client: redis.Redis) -> None:
+    """Faults: M01."""
     for job_type in ("ok", "fail"):
         await queue.add(job_type)
     await work()

@@ -45,6 +45,7 @@ HEADS = st.builds(
 
 @given(JSON)
 def test_data_comes_back_as_it_was(data: Any) -> None:
+    """Faults: O02."""
     assert msgspec.json.decode(encode_data(data)) == data
     assert json.loads(encode_data(data)) == data
 
@@ -57,6 +58,7 @@ def test_an_envelope_comes_back_as_it_was(head: Head, data: bytes) -> None:
 
 @given(st.binary())
 def test_bytes_that_are_no_envelope_are_refused_and_raise_nothing_else(stored: bytes) -> None:
+    """Faults: P07."""
     try:
         opened = open_envelope("job-7", stored)
     except CorruptEnvelope as error:

@@ -217,7 +217,10 @@ def test_each_file_is_short_and_begins_with_what_it_does(file: str) -> None:
 
 @pytest.mark.parametrize("file", [*EVERY, *(f"lib/{piece}" for piece in PIECES)])
 def test_each_piece_is_used_and_each_command_is_allowed(file: str) -> None:
-    """X06: no loadstring, no cjson, no error replies; and X20: no command that reaches beyond the queue."""
+    """X06: no loadstring, no cjson, no error replies; and X20: no command that reaches beyond the queue.
+
+    Faults: R07.
+    """
     text = _source(file)
     assert not re.search(r"redis\.(?!call\()|loadstring|cjson|cmsgpack|struct\.|bit\.|\bos\.|math\.random", text)
     commands = re.findall(r"redis\.call\(([^,)]*)", text)
@@ -236,6 +239,7 @@ def test_numbers_are_put_into_text_by_format_only() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_each_key_is_a_declared_one(name: str) -> None:
+    """Faults: R06."""
     script = load(name)
     assert list(_undeclared(script)) == []
 

@@ -1,6 +1,7 @@
 """The module of the workers under test. What ran is written to an append-only file outside of Redis."""
 
 import asyncio
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -49,3 +50,15 @@ async def flaky(data: dict[str, float]) -> None:
         marker.touch()
         raise Retry(after=0.05)
     note("end", int(data["n"]))
+
+
+@registry.processor("seizing")
+async def seizing(data: dict[str, float]) -> int:
+    """The first time, hold the interpreter, and so the heartbeat's thread, as an extension may do."""
+    note("start", int(data["n"]))
+    marker = Path(os.environ["LEDGER"]).with_suffix(f".{int(data['n'])}")
+    if not marker.exists():
+        marker.touch()
+        ctypes.PyDLL(None).usleep(int(data["seconds"] * 1e6))
+    note("end", int(data["n"]))
+    return os.getpid()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from redqueue import Queue
+from redqueue import Queue, ResultTimeout
 from redqueue.embedded import PrivateServer
 
 from .conftest import GUARD, Ledger, Workers, until
@@ -25,6 +25,7 @@ def settled(queue: Queue, count: int) -> None:
 
 
 def test_a_killed_workers_jobs_run_again(queue: Queue, workers: Workers, ledger: Ledger) -> None:
+    """Faults: L01, L02."""
     first = workers.start("-q", "q", "--lease", "1")
     queue.add("ledger", {"n": 1, "seconds": 60}, retries=0)
     (started,) = ledger.wait_for("start", 1)
@@ -55,6 +56,7 @@ def test_poison_fails_after_three_crashes_and_costs_no_other_job(
 def test_sigterm_lets_running_jobs_finish_and_gives_the_others_back(
     queue: Queue, workers: Workers, ledger: Ledger
 ) -> None:
+    """Faults: L19."""
     worker = workers.start("-q", "q", "-c", "2", "--prefetch", "10")
     queue.add_many([("ledger", {"n": n, "seconds": 1}) for n in range(10)])
     ledger.wait_for("start", 2)
@@ -67,6 +69,7 @@ def test_sigterm_lets_running_jobs_finish_and_gives_the_others_back(
 
 
 def test_what_outlasts_the_grace_is_given_back_uncounted(queue: Queue, workers: Workers, ledger: Ledger) -> None:
+    """Faults: A06."""
     worker = workers.start("-q", "q", "--grace", "0.1")
     queue.add("ledger", {"n": 1, "seconds": 60})
     ledger.wait_for("start", 1)
@@ -77,6 +80,7 @@ def test_what_outlasts_the_grace_is_given_back_uncounted(queue: Queue, workers: 
 
 
 def test_a_second_signal_skips_the_grace(queue: Queue, workers: Workers, ledger: Ledger) -> None:
+    """Faults: A06."""
     worker = workers.start("-q", "q", "--grace", "600")
     queue.add("ledger", {"n": 1, "seconds": 60})
     ledger.wait_for("start", 1)
@@ -109,6 +113,7 @@ def test_a_worker_goes_on_after_redis_was_killed_and_restarted(
 def test_running_jobs_survive_an_outage_of_twice_the_lease(
     queue: Queue, workers: Workers, ledger: Ledger, durable_server: PrivateServer
 ) -> None:
+    """Faults: D19."""
     for _ in range(2):
         workers.start("-q", "q", "--lease", "1", "-c", "20")
     queue.add_many([("ledger", {"n": n, "seconds": 4}) for n in range(40)])
@@ -123,6 +128,7 @@ def test_running_jobs_survive_an_outage_of_twice_the_lease(
 
 
 def test_a_blocked_event_loop_loses_no_job(queue: Queue, workers: Workers, ledger: Ledger) -> None:
+    """Faults: D02."""
     workers.start("-q", "q", "--lease", "0.5")
     queue.add("blocking", {"n": 1, "seconds": 2})
     ledger.wait_for("start", 1)
@@ -134,6 +140,7 @@ def test_a_blocked_event_loop_loses_no_job(queue: Queue, workers: Workers, ledge
 def test_a_worker_that_was_stopped_for_long_records_nothing_twice(
     queue: Queue, workers: Workers, ledger: Ledger
 ) -> None:
+    """Faults: D09."""
     first = workers.start("-q", "q", "--lease", "0.5")
     queue.add("ledger", {"n": 1, "seconds": 1})
     ledger.wait_for("start", 1)
@@ -145,6 +152,38 @@ def test_a_worker_that_was_stopped_for_long_records_nothing_twice(
     assert first.wait(GUARD) == 0
     stats = queue.get_stats()
     assert (stats.succeeded, stats.failed, stats.waiting, stats.active) == (1, 0, 0, 0)
+
+
+def test_a_worker_whose_interpreter_is_held_loses_its_job_and_records_nothing_over_another_one(
+    queue: Queue, workers: Workers, ledger: Ledger
+) -> None:
+    """Faults: D03."""
+    first, second = (workers.start("-q", "q", "--lease", "0.5") for _ in range(2))
+    until(lambda: True if queue.get_stats().workers == 2 else None, "both workers")
+    job = queue.add("seizing", {"n": 1, "seconds": 3})
+    holder, other = ledger.wait_for("start", 2)
+    assert job.result(GUARD) == other.pid != holder.pid
+    assert [line.pid for line in ledger.wait_for("end", 2)] == [other.pid, holder.pid]
+    first.send_signal(signal.SIGTERM)
+    second.send_signal(signal.SIGTERM)
+    assert first.wait(GUARD) == second.wait(GUARD) == 0
+    assert (queue.get_stats().succeeded, queue.get_stats().failed) == (1, 0)
+
+
+def test_who_waits_for_a_stopped_workers_job_gets_the_result_of_another_one(
+    queue: Queue, workers: Workers, ledger: Ledger
+) -> None:
+    """Faults: S18."""
+    first = workers.start("-q", "q", "--lease", "0.5")
+    job = queue.add("ledger", {"n": 1, "seconds": 1})
+    ledger.wait_for("start", 1)
+    first.send_signal(signal.SIGSTOP)
+    with pytest.raises(ResultTimeout):
+        job.result(0.5)
+    workers.start("-q", "q", "--lease", "0.5")
+    assert job.result(GUARD) is None
+    assert ledger.runs("end") == {1: 1}
+    first.send_signal(signal.SIGCONT)
 
 
 def test_a_burst_ends_when_nothing_is_left(queue: Queue, workers: Workers, ledger: Ledger) -> None:

@@ -147,6 +147,7 @@ def test_jobs_of_a_killed_process_run_again_when_redis_is_back(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_all_processes_finish(queue: Queue, crowd: Crowd, ledger: Ledger, number: signal.Signals) -> None:
+    """Faults: A06."""
     supervisor = crowd.start("--processes", "2", "-c", "1", "--prefetch", "5")
     queue.add_many([("ledger", {"n": n, "seconds": 1}) for n in range(6)])
     ledger.wait_for("start", 2)
@@ -186,6 +187,7 @@ def test_a_process_that_does_not_end_is_killed_and_its_jobs_are_released(
 
 
 def test_a_killed_supervisor_takes_its_processes_with_it(queue: Queue, crowd: Crowd, ledger: Ledger) -> None:
+    """Faults: L20."""
     supervisor = crowd.start("--processes", "2", "-c", "1", "--grace", "0.2")
     queue.add_many([("ledger", {"n": n, "seconds": 60}) for n in range(2)])
     ledger.wait_for("start", 2)

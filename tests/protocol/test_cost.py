@@ -134,6 +134,7 @@ def test_recovering_a_hundred_jobs_costs_five_commands_a_job(
 
 
 def test_no_call_costs_more_commands_in_a_long_queue(wire: Wire, producer: Producer, session: Session) -> None:
+    """Faults: R07."""
     fill(wire, producer, 3000)
     for call in calls(wire, producer, session, 0):
         wire.send(call)  # the first of each loads its script

@@ -319,6 +319,7 @@ def test_six_hundred_leases_of_a_dead_worker_are_recovered_in_one_go(
 
 
 def test_a_retry_is_due_by_the_clock_of_redis(wire: Wire, producer: Producer, session: Session) -> None:
+    """Faults: C03."""
     assert abs(START - time.time() * 1000) > 3_600_000  # the worker's clock is another one
     producer.add("a", "b")
     a, b = session.claim(2)
@@ -513,6 +514,7 @@ def test_a_worker_with_no_free_slot_passes_the_token_on(wire: Wire, producer: Pr
 def test_every_move_into_waiting_wakes_an_idle_worker(
     wire: Wire, producer: Producer, session: Session, other: Session, way: str
 ) -> None:
+    """Faults: S05."""
     if way == "promoted":
         producer.add("a", delay=60)
         wire.take_token()

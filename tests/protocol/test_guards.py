@@ -216,6 +216,7 @@ def test_a_job_that_is_given_up_again_and_again_before_it_starts_counts_as_crash
 def test_a_worker_that_leaves_gives_only_back_what_it_holds(
     wire: Wire, producer: Producer, session: Session, other: Session
 ) -> None:
+    """Faults: D09."""
     producer.add("a", "b", "c")
     runs = session.claim(3)
     pass_lease(wire, other)
@@ -299,6 +300,7 @@ def test_a_worker_that_left_does_not_keep_the_lease_long(wire: Wire) -> None:
 
 
 def test_an_add_to_a_full_server_is_refused_as_a_whole(wire: Wire, producer: Producer) -> None:
+    """Faults: R01."""
     producer.add("known")
     before = wire.everything()
     call = producer.prepare_add("known", *[f"j{n}" for n in range(100)])
@@ -402,6 +404,7 @@ def test_a_full_server_can_be_steered(wire: Wire, producer: Producer, session: S
 
 
 def test_a_full_server_is_drained_by_its_workers(wire: Wire, producer: Producer, session: Session) -> None:
+    """Faults: R01."""
     producer.add(*[f"j{n:03}" for n in range(300)])
     runs: list[Claimed] = []
     with wire.full():
@@ -424,6 +427,7 @@ def lose_envelopes(wire: Wire, *ids: str) -> None:
 def test_a_job_whose_envelope_is_gone_is_not_claimed_and_leaves_nothing(
     wire: Wire, producer: Producer, session: Session
 ) -> None:
+    """Faults: R02."""
     producer.add("retried", "gone", "there")
     session.settle(session.claim()[0], RetryIn(0, ERROR))
     lose_envelopes(wire, "retried", "gone")

@@ -443,6 +443,8 @@ LONG: Final = settings(
 
 
 class TestPrograms(Programs.TestCase):  # type: ignore[misc, valid-type]
+    """Faults: L03, D04, D06."""
+
     settings = LONG if SOAK else ORDINARY
 
     @pytest.fixture(autouse=True)

@@ -125,6 +125,7 @@ def succeeded(handles: Handles, queue: Any, count: int) -> bool:
 
 
 def test_one_worker_serves_queues_on_all_nodes(cluster: Cluster, handles: Handles, ledger: Ledger) -> None:
+    """Faults: R06."""
     names = [cluster.queue_on(place) for place in range(3)]
     queues = [handles.queue(name, cluster.url, backoff=0) for name in names]
     for n, queue in enumerate(queues):

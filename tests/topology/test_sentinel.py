@@ -101,7 +101,10 @@ def test_a_primary_that_must_have_a_replica_takes_nothing_without(
 
 
 async def test_a_failover_loses_nothing_that_was_replicated(own_sentinels: Sentinels, ledger: Ledger) -> None:
-    """Promised is what is acknowledged and replicated. Workers go on by themselves, and give the scripts again."""
+    """Promised is what is acknowledged and replicated. Workers go on by themselves, and give the scripts again.
+
+    Faults: R10.
+    """
     sentinels = own_sentinels
     queue, threads_queue = AsyncQueue("q", sentinels.url), Queue("q", sentinels.url)
     confirmed, enough = Confirmed(sentinels), threading.Event()

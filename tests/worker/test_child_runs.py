@@ -131,6 +131,7 @@ def start_method(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_a_job_runs_in_a_process_of_its_own_by_each_start_method(start_method: str) -> None:
+    """Faults: A04."""
     children = jobs.children()
     try:
         assert value_of(children.carry(run_of("echo", {"n": [1, None]}))) == {"n": [1, None]}
@@ -294,6 +295,7 @@ def test_a_child_that_cannot_start_says_why() -> None:
 
 
 def test_children_end_when_their_worker_is_killed(mark: str) -> None:
+    """Faults: L20."""
     worker = multiprocessing.get_context("spawn").Process(target=jobs.orphan, args=(mark,))
     worker.start()
     until(lambda: Path(mark).exists() and Path(mark).read_text())

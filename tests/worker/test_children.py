@@ -125,6 +125,7 @@ async def test_a_coroutine_that_takes_too_long_cleans_up(queue: AsyncQueue, work
 async def test_a_call_that_holds_the_interpreter_is_killed(
     queue: AsyncQueue, make_worker: MakeWorker, mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Faults: D03."""
     monkeypatch.setattr(runner_module, "STUCK_AFTER", 0.2)
     await queue.add("echo")
     job = await queue.add("hold-gil", mark, timeout=1, retries=0)

@@ -250,6 +250,7 @@ async def test_short_jobs_are_prefetched_and_long_ones_are_not(
 async def test_prefetched_jobs_that_a_long_one_holds_up_go_back(
     registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker, until: Any
 ) -> None:
+    """Faults: S21."""
     ran: list[int] = []
     go = asyncio.Event()
 
@@ -318,7 +319,10 @@ async def test_an_idle_worker_starts_a_job_at_once_and_a_delayed_one_when_it_is_
 async def test_plain_jobs_do_not_use_the_loops_own_threads(
     registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker
 ) -> None:
-    """asyncio resolves host names in its default pool: jobs that fill it would stop reconnecting."""
+    """asyncio resolves host names in its default pool: jobs that fill it would stop reconnecting.
+
+    Faults: A02.
+    """
     loop = asyncio.get_running_loop()
     entered, go = asyncio.Event(), threading.Event()
     inside = 0

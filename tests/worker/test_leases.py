@@ -49,6 +49,7 @@ async def test_a_job_keeps_its_lease_however_long_it_runs(
 async def test_a_blocked_event_loop_loses_no_job(
     registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker
 ) -> None:
+    """Faults: D02."""
     ran: list[str] = []
 
     @registry.processor("block")
@@ -79,6 +80,7 @@ async def test_the_worker_that_joins_takes_the_lease_length_of_those_at_work(
 async def test_a_dead_workers_job_runs_again_soon(
     registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker, make_ghost: MakeGhost
 ) -> None:
+    """Faults: S08."""
     done = asyncio.Event()
     seen: list[JobContext] = []
 

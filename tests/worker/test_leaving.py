@@ -303,6 +303,7 @@ def test_a_plain_function_that_ends_after_its_worker_raises_nothing_in_its_threa
 async def test_a_cancel_that_the_blocking_read_drops_holds_no_worker_up(
     make_worker: MakeWorker, queue: AsyncQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Faults: A01."""
     watching = asyncio.Event()
     dropped: list[str] = []
 

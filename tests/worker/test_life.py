@@ -414,6 +414,7 @@ async def test_no_thread_or_task_is_left_behind(
 
 
 async def test_an_embedded_worker_takes_no_signals(held: Held, make_worker: MakeWorker) -> None:
+    """Faults: A08."""
     import signal
 
     before = signal.getsignal(signal.SIGTERM)

@@ -109,6 +109,7 @@ async def test_cut_connections_cost_no_job_and_no_second_run(
 async def test_a_server_that_forgot_its_scripts_gets_them_again(
     counted: Counter[int], queue: AsyncQueue, make_worker: MakeWorker, admin: redis.Redis
 ) -> None:
+    """Faults: R03."""
     async with make_worker():
         for n in range(5):
             admin.script_flush()
@@ -118,6 +119,7 @@ async def test_a_server_that_forgot_its_scripts_gets_them_again(
 
 
 async def test_a_worker_goes_on_after_a_restart_of_the_server(counted: Counter[int], registry: ServiceRegistry) -> None:
+    """Faults: L12."""
     with PrivateServer(appendonly=True) as server:
         async with AsyncQueue("q", server.url) as queue:
             await queue.add_many([("count", n) for n in range(50)])
@@ -168,6 +170,7 @@ async def test_a_job_that_runs_through_an_outage_is_recorded_and_not_run_again(
 async def test_a_server_that_stands_still_for_longer_than_a_lease_costs_no_second_run(
     registry: ServiceRegistry,
 ) -> None:
+    """Faults: D19."""
     started, go = asyncio.Event(), asyncio.Event()
     ran: list[str] = []
 
@@ -197,6 +200,7 @@ async def test_a_server_that_stands_still_for_longer_than_a_lease_costs_no_secon
 async def test_a_worker_drains_a_full_server(
     counted: Counter[int], queue: AsyncQueue, make_worker: MakeWorker, admin: redis.Redis
 ) -> None:
+    """Faults: R01."""
     await queue.add_many([("count", n) for n in range(100)])
     admin.config_set("maxmemory", 1)
     try:
@@ -214,6 +218,7 @@ async def test_a_worker_drains_a_full_server(
 async def test_a_worker_that_redis_refuses_ends_and_says_why(
     registry: ServiceRegistry, queue: AsyncQueue, server: PrivateServer, admin: redis.Redis
 ) -> None:
+    """Faults: A12."""
     from redqueue import RedisRefused
 
     registry.register_processor("ok", echo)

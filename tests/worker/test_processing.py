@@ -257,6 +257,8 @@ async def test_the_built_in_tasks_run(real_url: str, make_worker: MakeWorker) ->
 async def test_a_corrupt_envelope_fails_alone(
     registry: ServiceRegistry, queue: AsyncQueue, work: Work, real_url: str, stored: bytes
 ) -> None:
+    """Faults: L15, P05."""
+
     @registry.processor("sms")
     async def send(data: Any) -> Any:
         return data

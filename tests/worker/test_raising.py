@@ -131,6 +131,7 @@ UNSTORABLE: list[Any] = [
 async def test_a_result_that_cannot_be_stored_fails_the_job_at_once(
     registry: ServiceRegistry, outcome: Outcome, value: Any, kind: str
 ) -> None:
+    """Faults: P04."""
     ran: list[int] = []
 
     async def coroutine(data: Any) -> Any:

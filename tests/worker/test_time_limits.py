@@ -92,6 +92,7 @@ async def test_a_thread_that_looks_at_its_context_stops_in_time(registry: Servic
 async def test_a_stuck_thread_loses_its_slot_and_its_late_result(
     registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker, door: threading.Event
 ) -> None:
+    """Faults: S15."""
     ended = threading.Event()
 
     @registry.processor("stuck", timeout=0.05, retries=0)
@@ -120,6 +121,7 @@ async def test_a_stuck_thread_loses_its_slot_and_its_late_result(
 async def test_a_coroutine_that_ignores_its_cancellation_loses_its_slot(
     registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker
 ) -> None:
+    """Faults: S15."""
     going_on = True
 
     @registry.processor("stubborn", timeout=0.05, retries=0)

@@ -74,7 +74,7 @@ def admin(real_url: str) -> Iterator[redis.Redis]:
 
 
 async def at_once(event: asyncio.Event) -> None:
-    """Sooner than what wakes a worker every 5 s could have helped."""
+    """Sooner than what wakes a worker every 4.2 s could have helped."""
     await asyncio.wait_for(event.wait(), 4)
 
 
@@ -185,6 +185,7 @@ def limit_threads(monkeypatch: pytest.MonkeyPatch, working: int) -> None:
 async def test_a_job_waits_when_its_worker_can_start_no_thread(
     registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Faults: L09."""
     registry.register_processor("plain", echo)
     async with make_worker(grace=0):
         with monkeypatch.context() as patched:
@@ -265,6 +266,8 @@ def test_a_trip_takes_about_4_mib_of_outcomes_and_at_least_one(sizes: list[int],
 async def test_a_queue_without_a_free_slot_does_not_spin_when_a_job_is_due_or_soon_due(
     held: Held, queue: AsyncQueue, make_worker: MakeWorker, real_url: str, admin: redis.Redis, delay: float
 ) -> None:
+    """Faults: A07."""
+
     def calls() -> int:
         told: Any = admin.info("commandstats")
         return int(told["cmdstat_evalsha"]["calls"])
@@ -290,6 +293,7 @@ async def test_who_asks_for_nothing_wakes_nobody(queue: AsyncQueue, admin: redis
 async def test_a_worker_follows_its_address_to_the_new_primary(
     held: Held, registry: ServiceRegistry, tmp_path: Path
 ) -> None:
+    """Faults: R04."""
     address = tmp_path / "now.sock"
     with PrivateServer() as old, PrivateServer() as new, redis.Redis.from_url(old.url) as client:
         address.symlink_to(old.socket)

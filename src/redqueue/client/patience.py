@@ -32,7 +32,7 @@ PATIENCE: Final = Patience()
 class Trouble:
     """One call that failed at least once: whether it is sent again, and after which wait."""
 
-    __slots__ = ("_began", "_next_wait", "_patience", "_target", "reconnect", "sent")
+    __slots__ = ("_began", "_next_wait", "_patience", "_target", "reconnect", "sent", "unanswered")
 
     def __init__(self, patience: Patience, target: str, began: float) -> None:
         self._patience = patience
@@ -41,9 +41,13 @@ class Trouble:
         self._next_wait = min(patience.first_wait, patience.longest_wait)
         self.reconnect = False
         self.sent = False
+        self.unanswered = False
 
     def wait_after(self, error: Exception, now: float) -> float:
-        """Seconds to wait before the call is sent again; `reconnect` says whether to drop the connections before.
+        """Seconds to wait before the call is sent again.
+
+        Before that, `reconnect` says whether to resolve the address anew, and `unanswered` whether to drop the idle
+        connections: the one that was used may have been dead for long, and so may they.
 
         Args:
             now: the clock by which the call began.
@@ -51,6 +55,7 @@ class Trouble:
             RedisUnavailable, RedisRefused, RedisFull: it is not sent again.
         """
         fault = classify(error)
+        self.unanswered = fault.sent
         self.sent = self.sent or fault.sent
         self.reconnect = fault.action is Action.RECONNECT
         patience = self._patience

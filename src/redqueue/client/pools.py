@@ -6,6 +6,7 @@ every release of redis-py, so that answers have one shape and connecting takes a
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -32,6 +33,7 @@ AsyncRedisClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.ConnectionPool
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds, as the one that follows."""
 ANSWER_TIMEOUT: Final = 10.0
+DROP_WITHIN: Final = 0.5
 MOST_CONNECTIONS: Final = 1000
 MOST_AT_ONCE: Final = 64
 """Calls of one event loop that are on their way to one pool: thousands of tasks take turns."""
@@ -129,6 +131,28 @@ def connections_of(client: Any) -> int:
         return 1
     most: int = getattr(getattr(client, "connection_pool", None), "max_connections", MOST_CONNECTIONS)
     return most
+
+
+def drop_idle(client: Any) -> None:
+    """Close a client's connections that no call uses."""
+    pools = [client.connection_pool] if hasattr(client, "connection_pool") else _pools_of_nodes(client)
+    for pool in pools:
+        pool.disconnect(inuse_connections=False)
+
+
+async def drop_idle_async(client: Any) -> None:
+    """The same of an async client, in half a second at most: what is silent may also be silent about its end."""
+    pool = getattr(client, "connection_pool", None)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DROP_WITHIN):
+            if pool is not None:
+                await pool.disconnect(inuse_connections=False)
+            else:
+                await asyncio.gather(*(node.disconnect_free_connections() for node in client.get_nodes()))
+
+
+def _pools_of_nodes(cluster: Any) -> list[Any]:
+    return [node.redis_connection.connection_pool for node in cluster.get_nodes() if node.redis_connection]
 
 
 def _kind(client: object) -> str:

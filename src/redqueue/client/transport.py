@@ -14,10 +14,18 @@ from typing import Any, Final
 from redis.exceptions import ConnectionError, MaxConnectionsError, RedisClusterException
 
 from redqueue.client.faults import CAUGHT, Action, classify
-from redqueue.client.pools import CONNECT_TIMEOUT, AsyncRedisClient, RedisClient, check_given, check_given_async
+from redqueue.client.pools import (
+    CONNECT_TIMEOUT,
+    AsyncRedisClient,
+    RedisClient,
+    check_given,
+    check_given_async,
+    drop_idle,
+    drop_idle_async,
+)
 from redqueue.client.shares import AsyncPool, Pool, process
 from redqueue.client.urls import Location, parse
-from redqueue.client.waiting import LOOK_AGAIN_S, blocking_read
+from redqueue.client.waiting import LOOK_AGAIN_S, blocking_pop, blocking_read
 from redqueue.core.script import Call
 from redqueue.errors import ConfigurationError
 
@@ -107,15 +115,20 @@ class Transport:
         pool, location = self._pool, self._location
         if location is not None and location.kind == "embedded":
             _resolve(location)
-        if location is not None and location.kind == "cluster":
+        if location is not None and location.kind == "cluster" and pool is not None and pool.lost:
             # redis-py asks for the new layout itself, as long as it knows a node that answers.
-            if pool is not None and pool.lost:
-                self._leave(even_if_shared=True)
-        elif pool is not None:
+            self._leave(even_if_shared=True)
+        else:
+            self.drop_idle()
+
+    def drop_idle(self) -> None:
+        """Drop the idle connections: one of them was dead without a word, so the others may be, too."""
+        pool = self._pool
+        if pool is not None:
             if pool.kept is not None:
                 pool.kept.drop_all()
             with suppress(*_UNDROPPED):
-                pool.client.connection_pool.disconnect(inuse_connections=False)
+                drop_idle(pool.client)
 
     def close(self) -> None:
         """Give the share back; the last one closes the pool. Twice is fine, and using the handle again opens it."""
@@ -168,11 +181,12 @@ class AsyncTransport:
         return await _execute_async(pool, "EVAL", script.text, len(keys), *keys, *call.args)
 
     async def wait_on(self, wake: str, seconds: float) -> Any:
-        """Take what is in a list, or wait that long for it: (key, item), or None. Other calls go on.
+        """Take what is in a list, or wait that long at most for it: (key, item), or None. Other calls go on.
 
         Raises what redis-py raises.
         """
-        return await _read_at_leisure(self._ready() or await self._opened(), "BLPOP", wake, f"{seconds:.3f}")
+        pool = self._ready() or await self._opened()
+        return await _read_at_leisure(pool, *blocking_pop(pool.client, wake, seconds))
 
     async def wait_for_entry(
         self, stream: str, after: str, seconds: float, until: asyncio.Future[None] | None = None
@@ -223,14 +237,19 @@ class AsyncTransport:
         pool, location = self._pool, self._location
         if location is not None and location.kind == "embedded":
             await asyncio.to_thread(_resolve, location)
-        if location is not None and location.kind == "cluster":
-            if pool is not None and pool.lost:
-                await pool.shut()
-        elif pool is not None:
+        if location is not None and location.kind == "cluster" and pool is not None and pool.lost:
+            await pool.shut()
+        else:
+            await self.drop_idle()
+
+    async def drop_idle(self) -> None:
+        """Drop the idle connections: one of them was dead without a word, so the others may be, too."""
+        pool = self._pool
+        if pool is not None:
             if pool.shared is not None:
                 pool.shared.leave()
             with suppress(*_UNDROPPED):
-                await pool.client.connection_pool.disconnect(inuse_connections=False)
+                await drop_idle_async(pool.client)
 
     async def close(self) -> None:
         """Give this loop's share back; the last one closes the pool. Twice is fine, and using the handle opens it."""

@@ -38,8 +38,18 @@ class Held:
 
 
 def blocking_read(client: Any, stream: str, after: str, seconds: float) -> tuple[Any, ...]:
-    """It ends well before a client that was given with a short `socket_timeout` takes the connection for lost."""
+    """The words of a read that waits at the server for an entry of a stream."""
+    ms = int(1000 * most_seconds(client, seconds))
+    return "XREAD", "COUNT", 1, "BLOCK", max(ms, 1), "STREAMS", stream, after  # 0 would be for ever
+
+
+def blocking_pop(client: Any, name: str, seconds: float) -> tuple[Any, ...]:
+    """The same for an item of a list."""
+    return "BLPOP", name, f"{max(most_seconds(client, seconds), 0.001):.3f}"
+
+
+def most_seconds(client: Any, seconds: float) -> float:
+    """That long; or so that it ends well before a short `socket_timeout` takes the connection for lost."""
     options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
     # Redis looks for who has waited long enough ten times a second.
-    ms = int(1000 * min(seconds, (options.get("socket_timeout") or math.inf) * 0.75 - 0.1))
-    return "XREAD", "COUNT", 1, "BLOCK", max(ms, 1), "STREAMS", stream, after  # 0 would be for ever
+    return min(seconds, (options.get("socket_timeout") or math.inf) * 0.75 - 0.1)

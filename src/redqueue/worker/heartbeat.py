@@ -33,6 +33,14 @@ IDLE_BEATS: Final = 2
 PROBE_EVERY: Final = 1 / 15
 """Of a lease, while Redis is away: soon enough to renew before recovery, which holds for half a lease, takes over."""
 
+LONGEST_PROBE: Final = 2.0
+"""Seconds between two probes, and for the answer to one, however long the lease: work goes on 5 s after an outage."""
+
+
+def answer_within(lease_ms: int) -> float:
+    """Seconds for the answer to one renewal."""
+    return min(max(lease_ms / 1000 * PROBE_EVERY, 0.2), LONGEST_PROBE)
+
 
 class Heartbeat:
     """The renewals of one session, over all of its queues.
@@ -108,11 +116,13 @@ class Heartbeat:
     def _pause(self) -> float:
         shortest = min(pump.lease_ms for pump in self._pumps) / 1000
         if self._down:
-            return shortest * PROBE_EVERY * random.uniform(0.5, 1)  # noqa: S311 - spreading load
+            return min(shortest * PROBE_EVERY, LONGEST_PROBE) * random.uniform(0.5, 1)  # noqa: S311 - spreading load
         return shortest * RENEW_EVERY * random.uniform(0.9, 1.1)  # noqa: S311
 
     def _beat(self) -> None:
         """Renew each queue's leases; one that can't be renewed keeps no other from it."""
+        if self._down:
+            self._transport.drop_idle()  # another connection was lost, and ours may be dead without a word
         errors = [error for pump in self._pumps if (error := self._tried(pump)) is not None]
         if errors:
             self._down = True

@@ -24,6 +24,9 @@ ANSWER_WITHIN: Final = 3.0
 
 LONGEST_ANSWER: Final = 60.0
 
+LATE: Final = 0.5
+"""Seconds beyond those that Redis was told to wait: then the connection is taken for dead."""
+
 logger = logging.getLogger("redqueue.worker")
 
 
@@ -41,6 +44,7 @@ class Link:
         self._up.set()
         self._said_at = -60.0
         self._lost_at: float | None = None
+        self._opening: asyncio.Task[None] | None = None
 
     @property
     def is_up(self) -> bool:
@@ -67,9 +71,10 @@ class Link:
         Raises:
             RedisRefused: no resending will help.
         """
-        while (answer := await self._try(call, ANSWER_WITHIN)) is None:  # noqa: ASYNC110 - nothing tells when Redis is back
+        while (answer := await self._try(call, ANSWER_WITHIN)) is None:
+            await self._transport.drop_idle()
             await asyncio.sleep(random.uniform(0.2, 1))  # noqa: S311
-        self.restore()
+        self._open()
         return call.read(answer[0])
 
     async def block_on(self, wake: str, seconds: float) -> bool:
@@ -79,7 +84,7 @@ class Link:
         """
         await self._up.wait()
         try:
-            async with asyncio.timeout(seconds + 1):
+            async with asyncio.timeout(seconds + LATE):
                 # A token has no data: losing one, as when this is cancelled, loses nothing.
                 return await self._transport.wait_on(wake, seconds) is None
         except CAUGHT as error:
@@ -90,7 +95,7 @@ class Link:
         """What comes into a list within that time, and whether nothing can have been lost."""
         await self._up.wait()
         try:
-            async with asyncio.timeout(seconds + 1):
+            async with asyncio.timeout(seconds + LATE):
                 popped = await self._transport.wait_on(inbox, seconds)
                 return (None if popped is None else popped[1].decode("ascii", "replace")), True
         except CAUGHT as error:
@@ -108,7 +113,15 @@ class Link:
             logger.warning("Redis is away, and this worker waits for it: %s", why)
 
     def restore(self) -> None:
-        """Leases are renewed: let the calls go on."""
+        """Leases are renewed: let the calls go on, by new connections. Those of before may be dead without a word."""
+        if not self._up.is_set() and (self._opening is None or self._opening.done()):
+            self._opening = asyncio.get_running_loop().create_task(self._open_anew())
+
+    async def _open_anew(self) -> None:
+        await self._transport.drop_idle()
+        self._open()
+
+    def _open(self) -> None:
         if self._lost_at is not None:
             logger.warning("Redis is back after %.1f s", monotonic() - self._lost_at)
             self._lost_at = None

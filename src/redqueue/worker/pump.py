@@ -28,8 +28,9 @@ from redqueue.worker.slots import Slots
 LANES: Final = ("0", "1")
 FLUSH_AT: Final = 64
 FLUSH_AFTER: Final = 0.005
-LONGEST_BLOCK: Final = 5.0
-LOOK_EVERY: Final = 8.0
+LONGEST_BLOCK: Final = 4.2
+"""Seconds; on a connection that died without a word a job waits that long and `link.LATE` more: below 5 s."""
+LOOK_EVERY: Final = 12.0
 """Seconds after which an idle queue is looked at though nobody said a word: who took the token may have died."""
 
 INTERRUPT_EVERY: Final = 0.1

@@ -20,7 +20,7 @@ from redqueue.registry.registry import ServiceRegistry
 from redqueue.registry.resources import OpenResources
 from redqueue.worker.config import SessionName, WorkerConfig
 from redqueue.worker.dispatch import Dispatch
-from redqueue.worker.heartbeat import Heartbeat
+from redqueue.worker.heartbeat import Heartbeat, answer_within
 from redqueue.worker.inbox import listen_for_ever
 from redqueue.worker.link import Link
 from redqueue.worker.logs import format_in_use
@@ -66,6 +66,7 @@ class Shift:
         self._hurry = asyncio.Event()
         self._beaten = asyncio.Event()
         self._asked = False
+        self._entering: list[Pump] = []
         self._entered: list[Pump] = []
         self._ready: Callable[[], None] = lambda: None
         self._refused: asyncio.Future[None] = self.loop.create_future()
@@ -90,7 +91,7 @@ class Shift:
         self._pumps = [self._pump(name, limit) for name, limit in config.limits.items()]
         self._slots.lines.extend(self._pumps)
         self._heartbeat = Heartbeat(
-            Transport(location.with_timeout(max(config.lease_ms / 15_000, 0.2))),
+            Transport(location.with_timeout(answer_within(config.lease_ms))),
             self._session.id,
             self._pumps,
             on_stop=self._from_thread(self._stop_run),
@@ -156,6 +157,7 @@ class Shift:
         for pump in self._pumps:
             session, lease_ms = self._session, self._config.lease_ms
             call = lease.enter(pump.keys, session.id, session.worker, session.host, session.pid, lease_ms)
+            self._entering.append(pump)  # whatever becomes of this call, it may be carried out
             entered = await self._unless_stopped(self._link.insist(call))
             if entered is None:
                 return
@@ -189,7 +191,7 @@ class Shift:
             await asyncio.wait([stopping, *pumping, *chores], return_when=asyncio.FIRST_COMPLETED)
             await self._finish(pumping)
         except asyncio.CancelledError:
-            await undisturbed(self._drop_all())
+            await undisturbed(self._drop_all(pumping))
             raise
         finally:
             # However often it is cancelled: a heartbeat that goes on would keep its jobs from everybody.
@@ -206,13 +208,15 @@ class Shift:
         await self._leave()
         self._hooks.tell("stop", WorkerStopped(self._session.worker, self._claimed()))
 
-    async def _drop_all(self) -> None:
+    async def _drop_all(self, pumping: list[asyncio.Task[None]]) -> None:
         """The worker itself is cancelled: nothing may go on running without a heartbeat."""
         for pump in self._pumps:
             pump.stop_claiming()
         self.runner.stop_all()
         if not await self._idle_within(DROP_WITHIN, None):
             self.runner.abandon()
+        # A claim that is on its way would be answered to nobody, and its jobs held until their leases end.
+        await asyncio.wait(pumping, timeout=DROP_WITHIN)
 
     async def _finish(self, pumping: list[asyncio.Task[None]]) -> None:
         """Claim nothing more, let running jobs end within the grace, hand everything back."""
@@ -243,11 +247,11 @@ class Shift:
         return tasks[0] in done
 
     async def _leave(self) -> None:
-        if not self._entered:
+        if not self._entering:
             return
         try:
             async with asyncio.timeout(LEAVE_WITHIN):
-                for pump in self._entered:
+                for pump in self._entering:
                     with contextlib.suppress(RedisRefused):  # a queue that refuses this keeps no other from it
                         await self._leave_queue(pump)
                 logger.info("%s has left; it was handed %d jobs", self._session.worker, self._claimed())

@@ -100,8 +100,7 @@ class AsyncRunner:
             with suppress(RedisUnavailable):
                 trouble.wait_after(error, time.monotonic())
             await asyncio.sleep(random.uniform(0.1, 1))  # noqa: S311 - spreading load, not a secret
-            if trouble.reconnect:
-                await self._transport.reset()
+            await self._renew_connections(trouble)
 
     def closing(self) -> asyncio.Future[None]:
         """It is done once this is closed in this event loop."""
@@ -133,12 +132,17 @@ class AsyncRunner:
             await asyncio.sleep(trouble.wait_after(error, time.monotonic()))
             if until is not None and until.done():
                 raise RedisUnavailable("The queue's handle was closed", sent=trouble.sent)
-            if trouble.reconnect:
-                await self._transport.reset()
+            await self._renew_connections(trouble)
             try:
                 return await self._transport.send(call)
             except CAUGHT as again:
                 error = again
+
+    async def _renew_connections(self, trouble: Trouble) -> None:
+        if trouble.reconnect:
+            await self._transport.reset()
+        elif trouble.unanswered:
+            await self._transport.drop_idle()
 
 
 def _forget_closed(by_loop: dict[asyncio.AbstractEventLoop, Any]) -> None:

@@ -94,8 +94,7 @@ class Runner:
             with suppress(RedisUnavailable):
                 trouble.wait_after(error, time.monotonic())
             time.sleep(random.uniform(0.1, 1))  # noqa: S311 - spreading load, not a secret
-            if trouble.reconnect:
-                self._transport.reset()
+            self._renew_connections(trouble)
 
     def closing(self) -> Future[None]:
         """It is done once this is closed."""
@@ -121,9 +120,14 @@ class Runner:
             time.sleep(trouble.wait_after(error, time.monotonic()))
             if until is not None and until.done():
                 raise RedisUnavailable("The queue's handle was closed", sent=trouble.sent)
-            if trouble.reconnect:
-                self._transport.reset()
+            self._renew_connections(trouble)
             try:
                 return self._transport.send(call, until)
             except CAUGHT as again:
                 error = again
+
+    def _renew_connections(self, trouble: Trouble) -> None:
+        if trouble.reconnect:
+            self._transport.reset()
+        elif trouble.unanswered:
+            self._transport.drop_idle()
