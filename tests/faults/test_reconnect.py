@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from redqueue import AsyncQueue, Queue
+from redqueue.client import wire
 
 from .conftest import Ran, all_done
 from .outages import OUTAGES
@@ -102,20 +103,24 @@ async def test_losses_that_follow_each_other_are_survived(ran: Ran, queue: Async
     assert ran.starts == dict.fromkeys(range(4), 1)
 
 
-@pytest.mark.parametrize("kind", ["threads", "tasks"])
+@pytest.mark.parametrize("kind", ["threads", "tasks", "tasks without hiredis"])
 async def test_a_producer_whose_connections_all_died_waits_for_one_of_them_only(
-    queue: AsyncQueue, proxy: Proxy, kind: str
+    queue: AsyncQueue, proxy: Proxy, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that are idle go with the one that was tried; else each would cost a time-out of its own.
+
+    Tasks share one; without hiredis they have a pool.
 
     Faults: S01.
     """
     url = f"{proxy.url}?socket_timeout=1"
+    if kind == "tasks without hiredis":
+        monkeypatch.setattr(wire, "hiredis", None)
 
     async def add_in_tasks() -> tuple[float, float]:
         async with AsyncQueue("q", url) as producer:
             await asyncio.gather(*(producer.get_stats() for _ in range(8)))
-            assert proxy.silence() >= 8
+            assert proxy.silence() >= (1 if kind == "tasks" else 8)
             began = time.monotonic()
             assert (await producer.add("note")).answer == "created"
             first = time.monotonic()
@@ -136,7 +141,7 @@ async def test_a_producer_whose_connections_all_died_waits_for_one_of_them_only(
             list(pool.map(lambda _: (together.wait(5), producer.add("note")), range(8)))
             return first - began, time.monotonic() - first
 
-    one, eight = await (add_in_tasks() if kind == "tasks" else asyncio.to_thread(add_in_threads))
+    one, eight = await (asyncio.to_thread(add_in_threads) if kind == "threads" else add_in_tasks())
     assert one >= 1
     assert eight < 1
     assert (await queue.get_stats()).waiting == 9
