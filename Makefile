@@ -15,7 +15,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check check-style check-types check-lua check-gen check-architecture gen \
-	bench bench-quick bench-scale bench-soak test-servers test-oldest lock clean
+	bench bench-quick bench-scale bench-soak chaos test-servers test-oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -59,6 +59,9 @@ bench-scale: $(READY) ## what a job costs with more workers, jobs or bytes: to d
 
 bench-soak: $(READY) ## what stays of a million jobs in a worker and in Redis: to docs/scale.md, two minutes
 	$(RUN) -m benchmarks.soak $(ARGS)
+
+chaos: $(READY) ## kill, stop and cut off workers and Redis, and count what became of the jobs; ARGS='--full'
+	$(RUN) -m chaos $(ARGS)
 
 test-servers: $(READY) $(SERVERS)/.ready ## the suite on each server that PyPI brings, and on those of PATH
 	$(RUN) tools/test_servers.py $(ARGS)

@@ -487,3 +487,22 @@ def test_a_call_under_which_the_pool_is_closed_goes_on(server: PrivateServer, mo
 
         monkeypatch.setattr(client, "execute_command", closed_meanwhile)
         assert queue.add("t").answer == "created"
+
+
+async def test_a_connection_that_uvloop_closed_under_redis_py_is_a_lost_one(
+    real_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = AsyncTransport(parse(real_url))
+    call = inspect.get_stats(Keys("q", "redqueue"))
+    await queue.send(call)
+
+    async def closed(*words: Any) -> None:
+        raise RuntimeError("unable to perform operation on <UnixTransport closed=True>; the handler is closed")
+
+    assert queue._pool is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._pool.client, "execute_command", closed)
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await queue.send(call)
+    await queue.send(call)
+    await queue.close()

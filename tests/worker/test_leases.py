@@ -12,7 +12,11 @@ import pytest
 
 from redqueue import AsyncQueue, JobContext, ServiceRegistry
 from redqueue.core import steer
+from redqueue.core.lease import Claimed
+from redqueue.core.script import Call
 from redqueue.testing import advance_async
+from redqueue.worker.link import Link
+from redqueue.worker.pump import Pump
 
 from .conftest import Ghost, MakeWorker, Work, echo
 
@@ -381,3 +385,27 @@ async def test_time_that_passes_wakes_an_idle_worker(
     async with make_worker():
         await advance_async(queue, 3601)
         await asyncio.wait_for(ran.wait(), 2)
+
+
+async def test_a_job_whose_renewal_before_its_run_breaks_is_given_back_and_not_held_for_ever(
+    registry: ServiceRegistry, queue: AsyncQueue, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.processor("echo")(echo)
+    start, deliver, broken = Pump.start, Link.deliver, list[str]()
+
+    def start_late(pump: Pump, run: Claimed) -> None:
+        run.fresh_until = 0
+        start(pump, run)
+
+    async def break_once(link: Link, call: Call[Any]) -> Any:
+        if call.script.name == "renew" and not broken:
+            broken.append("broken")
+            raise RuntimeError("nobody foresaw this")
+        return await deliver(link, call)
+
+    monkeypatch.setattr(Pump, "start", start_late)
+    monkeypatch.setattr(Link, "deliver", break_once)
+    await queue.add("echo", 1, job_id="x")
+    await work(concurrency=1)
+    assert broken
+    assert await state_of(queue, "x") == "completed"

@@ -34,6 +34,7 @@ GIVEN: Final = "the client that was given"
 _UNDROPPED: Final = (*CAUGHT, AttributeError, TypeError)
 """A given RedisCluster sees to that itself, and the blocking pool of redis-py 5 can drop only all or none."""
 
+_VANISHED: Final = ("during iteration", "the handler is closed")
 _CUT: Final = "Connection closed by another call"
 """When redis-py finds a cluster's node gone, it closes connections under other calls, too, which then trip over it.
 
@@ -333,8 +334,11 @@ def _retrieve(reading: asyncio.Task[Any]) -> None:
 
 
 def _is_cut(error: Exception) -> bool:
-    """Whether something vanished under a call: a connection's socket, or a node while it looked at all of them."""
-    return isinstance(error, AttributeError) or "during iteration" in str(error)
+    """Whether something vanished under a call: a connection's socket, or a node while it looked at all of them.
+
+    What uvloop has closed under redis-py is a RuntimeError, also in the first steps of a new connection.
+    """
+    return isinstance(error, AttributeError) or any(part in str(error) for part in _VANISHED)
 
 
 async def _take_turn(gate: asyncio.Semaphore) -> None:

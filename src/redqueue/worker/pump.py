@@ -417,6 +417,12 @@ class Pump:
         except RedisRefused:
             self._slots.give_back(self)  # the trips are refused, too, and end the worker
             return
+        except Exception:
+            # Nobody waits for this task: a job that it left would be renewed, and not run, for ever.
+            logger.exception("job %s: its lease could not be renewed before its run, so it is given back", run.id)
+            self._slots.give_back(self)
+            self.release(run)
+            return
         if renewal.words == "k" and not self.stopping:
             run.fresh_until = sent_at + renewal.lease_ms / 1500
             self._start(self, run)
