@@ -93,7 +93,7 @@ BUGS: Final = {
     "a worker that leaves drops its jobs": Bug(
         "lost", "leave", "if #line > 0 then redis.call('ZADD', waiting, unpack(line)) end"
     ),
-    "cancel loses": Bug("lost", "cancel", "    list_finished(list, run.id, '-')\n"),
+    "cancel loses": Bug("lost", "cancel", "    listed[#listed + 1] = run\n"),
     "cancel leaves in line": Bug("outcome", "cancel", "redis.call('ZREM', PLACES[state], job_id)\n", "\n"),
     "retention takes from those that wait": Bug(
         "lost",

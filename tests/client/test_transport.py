@@ -16,7 +16,7 @@ import redis.asyncio
 from redis.exceptions import MaxConnectionsError
 
 from redqueue import AsyncQueue, Queue, embedded
-from redqueue.client import transport
+from redqueue.client import transport, wire
 from redqueue.client.pools import CLIENT_NAME
 from redqueue.client.shares import process
 from redqueue.client.transport import AsyncTransport, Transport, locate
@@ -492,6 +492,7 @@ def test_a_call_under_which_the_pool_is_closed_goes_on(server: PrivateServer, mo
 async def test_a_connection_that_uvloop_closed_under_redis_py_is_a_lost_one(
     real_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(wire, "hiredis", None)
     queue = AsyncTransport(parse(real_url))
     call = inspect.get_stats(Keys("q", "redqueue"))
     await queue.send(call)

@@ -298,6 +298,22 @@ async def test_it_may_be_closed_while_it_is_opened(server: PrivateServer, admin:
     assert ours(admin, 0) == 0
 
 
+async def test_a_connection_that_uvloop_closed_while_it_was_opened_is_a_lost_one(
+    server: PrivateServer, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = AsyncTransport(parse(server.url))
+
+    async def closed(way: wire.Shared) -> wire.Wire:
+        raise RuntimeError("unable to perform operation on <UnixTransport closed=True>; the handler is closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wire.Shared, "_open", closed)
+        with pytest.raises(exceptions.ConnectionError):
+            await handle.send(inspect.get_stats(keys))
+    assert await handle.send(inspect.get_stats(keys))
+    await handle.close()
+
+
 async def test_it_counts_as_one_of_the_pools_connections(server: PrivateServer) -> None:
     pool = AsyncPool.connected(parse(f"{server.url}&max_connections=3"))
     assert pool.client.connection_pool.max_connections == 2

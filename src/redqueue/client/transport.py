@@ -280,7 +280,12 @@ def _execute(pool: Pool, *words: Any) -> Any:
 async def _execute_async(pool: AsyncPool, *words: Any) -> Any:
     """The answer to a command that Redis carries out at once."""
     if pool.shared is not None:
-        return await pool.shared.execute(*words)
+        try:
+            return await pool.shared.execute(*words)
+        except Exception as error:
+            if isinstance(error, CAUGHT) or not _is_cut(error):
+                raise
+            raise ConnectionError(_CUT) from error
     await (pool.gate.acquire() if not pool.gate.locked() else _take_turn(pool.gate))
     try:
         return await _execute_by_client(pool, *words)

@@ -123,7 +123,7 @@ class Wire(asyncio.Protocol):
         packed: bytes = hiredis.pack_command(words)
         while self._room is not None:
             await asyncio.shield(self._room)
-        if self._lost.done():
+        if self._transport.is_closing():
             raise exceptions.ConnectionError("Error connecting to it: the connection was lost")
         answer = self._loop.create_future()
         self._send(packed)
