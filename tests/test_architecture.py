@@ -21,7 +21,7 @@ FLOORS: Final = (
     ("core",),
     ("registry",),
     ("client", "processors"),
-    ("worker", "tasks", "service"),
+    ("worker", "tasks", "service", "doctor"),
     ("web", "testing", "cli"),
     ("__init__",),
 )

@@ -107,7 +107,8 @@ def test_contradictions_are_refused() -> None:
 @pytest.mark.parametrize("option", ["unique", "group", "on_conflict", "retry", "Delay", ""])
 def test_an_unknown_option_or_one_that_is_not_built_is_refused_with_those_that_are(option: str) -> None:
     error = refuse(
-        {option: None}, "there are: at, backoff, delay, expires_in, job_id, keep_completed, keep_failed, lifo, priority"
+        {option: None},
+        "there are: at, backoff, delay, durability, expires_in, job_id, keep_completed, keep_failed, lifo, priority",
     )
     assert error.option == option
 

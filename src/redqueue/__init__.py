@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         LeaseLost,
         MethodNotAllowed,
         MissingExtra,
+        NotConfirmed,
         NotRegistered,
         PayloadNotSerializable,
         PayloadTooLarge,
@@ -110,6 +111,7 @@ __all__ = [
     "LeaseLost",
     "MethodNotAllowed",
     "MissingExtra",
+    "NotConfirmed",
     "NotRegistered",
     "PayloadNotSerializable",
     "PayloadTooLarge",
@@ -157,8 +159,8 @@ _HOMES = {
     "redqueue.context": "INJECTED JobContext Receipt",
     "redqueue.errors": (
         "BadInput BadSignature ConfigurationError CorruptEnvelope Discard InvalidArguments InvalidName InvalidOption "
-        "JobCancelled JobError JobExpired JobFailed LeaseLost MethodNotAllowed MissingExtra NotRegistered "
-        "PayloadNotSerializable PayloadTooLarge RedQueueError RedisError RedisFull RedisRefused "
+        "JobCancelled JobError JobExpired JobFailed LeaseLost MethodNotAllowed MissingExtra NotConfirmed "
+        "NotRegistered PayloadNotSerializable PayloadTooLarge RedQueueError RedisError RedisFull RedisRefused "
         "RedisUnavailable RegistrationError ResultGone ResultMismatch ResultNotSerializable ResultTimeout Retry Snooze "
         "Steering UnknownJobType UnknownSealKey WorkerStuck"
     ),

@@ -13,6 +13,7 @@ RedQueueError
 ├── WorkerStuck                   too many runs of a worker ignored that they were given up
 ├── RedisError                    what the server or the way to it answered
 │   ├── RedisUnavailable          not reached, or no answer in time
+│   │   └── NotConfirmed          stored, and not known to be on a replica or on disk
 │   ├── RedisRefused              credentials, permissions, a key of another type, a newer format
 │   └── RedisFull                 out of memory; nothing was written
 └── JobError                      one job and what became of it
@@ -129,6 +130,23 @@ class RedisUnavailable(RedisError):
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+class NotConfirmed(RedisUnavailable):
+    """Jobs are stored, and what their `durability` asks for was not confirmed in time. `sent` is true.
+
+    They run like any other. Whoever wants to be sure adds them again with the same ``job_id``: that makes no second
+    job, and asks again.
+
+    Attributes:
+        durability: what was asked for and not confirmed.
+        job_ids: the jobs of the round trip that asked for it.
+    """
+
+    def __init__(self, message: str, *, durability: str, job_ids: tuple[str, ...]) -> None:
+        super().__init__(message, sent=True)
+        self.durability = durability
+        self.job_ids = job_ids
 
 
 class RedisRefused(RedisError):

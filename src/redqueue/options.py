@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 import msgspec
 
@@ -26,6 +26,7 @@ from redqueue.defaults import MAX_TRACEBACK as MAX_TRACEBACK
 from redqueue.errors import InvalidName, InvalidOption, Seconds
 from redqueue.records import AddAnswer as AddAnswer
 from redqueue.records import CancelAnswer as CancelAnswer
+from redqueue.records import Durability as Durability
 from redqueue.records import State as State
 from redqueue.records import Status as Status
 from redqueue.rules import Keep
@@ -72,6 +73,8 @@ class JobOptions(RunOptions, total=False):
         lifo: to the front of its priority.
         expires_in: seconds in which it must be started, from when it was added, or from when it is due; else it fails
             as expired. By Redis's clock.
+        durability: what the add waits for: "memory", that Redis took it, by default; "replica", that a replica has it,
+            too; "fsync", that it is on the disk of the server. Not confirmed within 5 s: NotConfirmed.
     """
 
     job_id: str | None
@@ -80,6 +83,7 @@ class JobOptions(RunOptions, total=False):
     priority: int
     lifo: bool
     expires_in: Seconds | None
+    durability: Durability
 
 
 class TaskOptions(JobOptions, total=False):
@@ -143,6 +147,7 @@ class JobPlan(msgspec.Struct, frozen=True):
     job_id: str | None
     place: str
     given: Given
+    durability: Durability = "memory"
 
 
 def plan_job(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> JobPlan:
@@ -157,7 +162,8 @@ def plan_job(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> JobPlan
     _refuse_count_on_a_job(options)
     merged = _over(defaults, {name: value for name, value in options.items() if value is not None})
     job_id = merged.get("job_id")
-    return JobPlan(None if job_id is None else check_job_id(job_id), _place(merged), _given(merged))
+    durability = _durability(merged)
+    return JobPlan(None if job_id is None else check_job_id(job_id), _place(merged), _given(merged), durability)
 
 
 def check_queue_defaults(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -171,6 +177,7 @@ def check_queue_defaults(options: Mapping[str, Any]) -> Mapping[str, Any]:
     if "job_id" in defaults:
         raise InvalidOption("job_id", "job_id can't be a queue's default: each job has its own")
     _place(defaults)
+    _durability(defaults)
     check_run_options(defaults)
     return defaults
 
@@ -239,6 +246,14 @@ def _place(options: Mapping[str, Any]) -> str:
     if delay_ms:
         return f"{priority} d{delay_ms}{expiry}"
     return f"{priority}{' l' if lifo else ''}{expiry}"
+
+
+def _durability(options: Mapping[str, Any]) -> Durability:
+    durability: Durability = options.get("durability", "memory")
+    if durability not in get_args(Durability):
+        known = ", ".join(repr(one) for one in get_args(Durability))
+        raise InvalidOption("durability", f"durability must be one of {known}, not {shown(durability)}")
+    return durability
 
 
 def _given(options: Mapping[str, Any]) -> Given:

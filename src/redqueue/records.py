@@ -16,6 +16,7 @@ Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 State = Literal["waiting", "delayed", "active", "completed", "failed", "cancelled"]
 CancelAnswer = Literal["cancelled", "requested", "finished", "missing"]
 AddAnswer = Literal["created", "duplicate"]
+Durability = Literal["memory", "replica", "fsync"]
 AttemptOutcome = Literal["completed", "failed", "retrying", "snoozed", "cancelled", "released"]
 EventKind = Literal[
     "added",

@@ -503,7 +503,7 @@ async def test_a_connection_that_uvloop_closed_under_redis_py_is_a_lost_one(
     assert queue._pool is not None
     with monkeypatch.context() as patch:
         patch.setattr(queue._pool.client, "execute_command", closed)
-        with pytest.raises(redis.exceptions.ConnectionError):
+        with pytest.raises(redis.ConnectionError):
             await queue.send(call)
     await queue.send(call)
     await queue.close()

@@ -124,7 +124,7 @@ async def test_options_that_contradict_each_other_are_refused(
     "option",
     [
         *("retry", "attempts", "Delay", "jobId"),
-        *("unique", "unique_for", "on_conflict", "group", "durability"),
+        *("unique", "unique_for", "on_conflict", "group"),
         *("sub_account_id", "user_id", "context", "queue"),
     ],
 )

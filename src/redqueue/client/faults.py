@@ -58,7 +58,8 @@ _NO_ENTRY = Fault(
 _NO_RIGHT = Fault(
     Action.GIVE_UP,
     False,
-    "the user's ACL forbids a command or key that redqueue needs: allow +@all on its prefix's keys",
+    "the user's ACL forbids a command or key that redqueue needs, or to send a script that the server doesn't have; "
+    "the page docs/acl.md has what to allow",
 )
 _NO_SCRIPTS = Fault(Action.GIVE_UP, False, "it has no EVALSHA or EVAL: redqueue needs a server that runs Lua scripts")
 _CROWDED = Fault(Action.RESEND, False, "it has no connection left to give (maxclients)")

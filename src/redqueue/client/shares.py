@@ -30,6 +30,7 @@ class Pool:
     Attributes:
         kept: its connections for calls; None: redis-py finds one for each call.
         lost: the client of a cluster can't learn its layout any more; it forgets the nodes that the URL names.
+        probed: which questions about durability its servers were seen to answer.
     """
 
     client: Any
@@ -38,6 +39,7 @@ class Pool:
     shares: WeakSet[Any] = field(default_factory=WeakSet)
     open: bool = True
     lost: bool = False
+    probed: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def connected(cls, location: Location) -> Pool:
@@ -53,6 +55,7 @@ class AsyncPool:
     Attributes:
         shared: the connection of all calls; None: redis-py finds one for each call.
         gate: as many of those as may be on their way at once.
+        confirming: half as many, of those that wait for a replica or a disk.
     """
 
     client: Any
@@ -61,12 +64,15 @@ class AsyncPool:
     shares: WeakSet[Any] = field(default_factory=WeakSet)
     open: bool = True
     lost: bool = False
+    probed: set[tuple[str, str]] = field(default_factory=set)
     loop: asyncio.AbstractEventLoop | None = None
     living: AsyncGenerator[None] | None = None
     gate: asyncio.Semaphore = field(init=False)
+    confirming: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.gate = asyncio.Semaphore(most_at_once(self.client))
+        self.confirming = asyncio.Semaphore(max(1, most_at_once(self.client) // 2))
 
     @classmethod
     def connected(cls, location: Location) -> AsyncPool:

@@ -13,7 +13,10 @@ from typing import Any, Final
 
 from redis.exceptions import ConnectionError, MaxConnectionsError, RedisClusterException
 
+from redqueue.client import confirming
+from redqueue.client.cuts import CUT, in_our_words, is_cut
 from redqueue.client.faults import CAUGHT, Action, classify
+from redqueue.client.leisure import at_leisure
 from redqueue.client.pools import (
     CONNECT_TIMEOUT,
     AsyncRedisClient,
@@ -26,6 +29,7 @@ from redqueue.client.pools import (
 from redqueue.client.shares import AsyncPool, Pool, process
 from redqueue.client.urls import Location, parse
 from redqueue.client.waiting import LOOK_AGAIN_S, blocking_pop, blocking_read
+from redqueue.core.durability import Confirmation
 from redqueue.core.script import Call
 from redqueue.errors import ConfigurationError
 
@@ -33,13 +37,6 @@ GIVEN: Final = "the client that was given"
 
 _UNDROPPED: Final = (*CAUGHT, AttributeError, TypeError)
 """A given RedisCluster sees to that itself, and the blocking pool of redis-py 5 can drop only all or none."""
-
-_VANISHED: Final = ("during iteration", "the handler is closed")
-_CUT: Final = "Connection closed by another call"
-"""When redis-py finds a cluster's node gone, it closes connections under other calls, too, which then trip over it.
-
-So do calls of a handle that another thread or task closes.
-"""
 
 
 class Transport:
@@ -72,6 +69,17 @@ class Transport:
             if classify(error).action is not Action.RELOAD:
                 raise
         return _execute(pool, "EVAL", script.text, len(keys), *keys, *call.args)
+
+    def send_and_confirm(self, call: Call[Any], until: Future[None] | None = None) -> Confirmation:
+        """The answer to one call, and whether what it wrote is as safe as it asks for; raises as `send`.
+
+        Raises:
+            RedisRefused: the server can't tell; nothing was sent.
+        Cost: one round trip and what Redis waits for, at most 5 s; one more before the first of a pool.
+        """
+        pool = self._ready() or self._open(until)
+        with in_our_words(pool):
+            return confirming.send(pool.client, call, pool.probed)
 
     def wait_for_entry(self, stream: str, after: str, seconds: float, until: Future[None] | None = None) -> None:
         """Wait until a stream has an entry behind that one, or that long; raises what redis-py raises.
@@ -181,6 +189,14 @@ class AsyncTransport:
                 raise
         return await _execute_async(pool, "EVAL", script.text, len(keys), *keys, *call.args)
 
+    async def send_and_confirm(self, call: Call[Any]) -> Confirmation:
+        """As `Transport.send_and_confirm`."""
+        pool = self._ready() or await self._opened()
+        async with pool.confirming, pool.gate:
+            with in_our_words(pool):
+                told: Confirmation = await at_leisure(confirming.send_async(pool.client, call, pool.probed))
+                return told
+
     async def wait_on(self, wake: str, seconds: float) -> Any:
         """Take what is in a list, or wait that long at most for it: (key, item), or None. Other calls go on.
 
@@ -272,9 +288,9 @@ def _execute(pool: Pool, *words: Any) -> Any:
         pool.lost = True
         raise
     except Exception as error:
-        if isinstance(error, CAUGHT) or (pool.open and not _is_cut(error)):
+        if isinstance(error, CAUGHT) or (pool.open and not is_cut(error)):
             raise
-        raise ConnectionError(_CUT) from error
+        raise ConnectionError(CUT) from error
 
 
 async def _execute_async(pool: AsyncPool, *words: Any) -> Any:
@@ -283,9 +299,9 @@ async def _execute_async(pool: AsyncPool, *words: Any) -> Any:
         try:
             return await pool.shared.execute(*words)
         except Exception as error:
-            if isinstance(error, CAUGHT) or not _is_cut(error):
+            if isinstance(error, CAUGHT) or not is_cut(error):
                 raise
-            raise ConnectionError(_CUT) from error
+            raise ConnectionError(CUT) from error
     await (pool.gate.acquire() if not pool.gate.locked() else _take_turn(pool.gate))
     try:
         return await _execute_by_client(pool, *words)
@@ -308,42 +324,17 @@ async def _execute_by_client(pool: AsyncPool, *words: Any) -> Any:
         pool.lost = True
         raise
     except Exception as error:
-        if isinstance(error, CAUGHT) or (pool.open and not _is_cut(error)):
+        if isinstance(error, CAUGHT) or (pool.open and not is_cut(error)):
             raise
-        raise ConnectionError(_CUT) from error
+        raise ConnectionError(CUT) from error
     finally:
         if task.cancelling() > before:
             raise asyncio.CancelledError
 
 
 async def _read_at_leisure(pool: AsyncPool, *words: Any, until: asyncio.Future[None] | None = None) -> Any:
-    """What a read that waits at the server says; None when `until` was done before.
-
-    It has a task of its own: a cancel that was dropped would be noticed only when the waiting is over.
-    """
-    reading = asyncio.ensure_future(_execute_by_client(pool, *words))
-    reading.add_done_callback(_retrieve)
-    try:
-        await asyncio.wait({reading} if until is None else {reading, until}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        while not reading.done():
-            reading.cancel()
-            await asyncio.wait({reading}, timeout=0.05)
-    return None if reading.cancelled() else reading.result()
-
-
-def _retrieve(reading: asyncio.Task[Any]) -> None:
-    """Nobody is left to hear how it ended when the one who waits is cancelled."""
-    if not reading.cancelled():
-        reading.exception()
-
-
-def _is_cut(error: Exception) -> bool:
-    """Whether something vanished under a call: a connection's socket, or a node while it looked at all of them.
-
-    What uvloop has closed under redis-py is a RuntimeError, also in the first steps of a new connection.
-    """
-    return isinstance(error, AttributeError) or any(part in str(error) for part in _VANISHED)
+    """What a read that waits at the server says; None when `until` was done before."""
+    return await at_leisure(_execute_by_client(pool, *words), until)
 
 
 async def _take_turn(gate: asyncio.Semaphore) -> None:

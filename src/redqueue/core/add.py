@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from redqueue.core.codec import FORMAT, encode_data, make_head, seal
+from redqueue.core.durability import Confirmation, not_confirmed, strongest
 from redqueue.core.keys import Keys
 from redqueue.core.script import Call, Steps, load
 from redqueue.errors import InvalidName, RedisRefused
-from redqueue.options import AddAnswer, plan_job
+from redqueue.options import AddAnswer, Durability, plan_job
 
 ADD: Final = load("add")
 MOST_A_CALL: Final = 1000
@@ -30,13 +32,19 @@ class NewJob(msgspec.Struct, frozen=True):
     place: str
     envelope: bytes
     read: Callable[[Any], Any] | None = None
+    durability: Durability = "memory"
 
 
 class Stored(NamedTuple):
-    """What an add did with one job. `position`: of a created one the id of an event before all that becomes of it."""
+    """What an add did with one job.
+
+    `position`: of a created one the id of an event before all that becomes of it. `confirmed`: what Redis said that the
+    job survives.
+    """
 
     answer: AddAnswer
     position: str
+    confirmed: Durability = "memory"
 
 
 def prepare(
@@ -70,14 +78,26 @@ def prepare(
         sub_account_id=sub_account_id,
         user_id=user_id,
     )
-    return NewJob(plan.job_id or fresh_id, job_type, plan.place, seal(head, encode_data(data)))
+    envelope = seal(head, encode_data(data))
+    return NewJob(plan.job_id or fresh_id, job_type, plan.place, envelope, durability=plan.durability)
 
 
 def add(keys: Keys, jobs: Sequence[NewJob]) -> Call[list[Stored]]:
-    """Store at most 1,000 jobs: all of them, or none when Redis refuses. Answers come in the order of the jobs."""
-    seal = keys.seal
-    return ADD.call(
-        _read,
+    """Store at most 1,000 jobs: all of them, or none when Redis refuses. Answers come in the order of the jobs.
+
+    The call waits for the most that one of them asks for.
+    """
+    seal, durability = keys.seal, strongest({one.durability for one in jobs})
+
+    def read_confirmed(confirmation: Confirmation) -> list[Stored]:
+        stored = _read(confirmation.answer)
+        if not confirmation.given:
+            asking = tuple(one.id for one in jobs if one.durability != "memory")
+            raise not_confirmed(durability, asking, confirmation.why)
+        return [one._replace(confirmed=durability) for one in stored]
+
+    call = ADD.call(
+        _read if durability == "memory" else read_confirmed,
         keys,
         format=FORMAT,
         jobs=[keys.job(one.id) for one in jobs],
@@ -85,6 +105,7 @@ def add(keys: Keys, jobs: Sequence[NewJob]) -> Call[list[Stored]]:
         envelopes=[one.envelope if seal is None else seal.close_envelope(one.id, one.envelope) for one in jobs],
         places=[one.place for one in jobs],
     )
+    return call if durability == "memory" else dataclasses.replace(call, durability=durability)
 
 
 def add_many(keys: Keys, jobs: Sequence[NewJob]) -> Steps[list[Stored]]:

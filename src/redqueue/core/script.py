@@ -25,6 +25,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 
 from redqueue.core.keys import FAMILIES, FIXED, Keys
+from redqueue.records import Durability
 
 R = TypeVar("R")
 
@@ -88,16 +89,22 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[R]):
-    """One round trip as a value: what to send and how to read the answer."""
+    """One round trip as a value: what to send and how to read the answer.
+
+    Attributes:
+        durability: unless it is "memory", Redis is asked on the same connection whether what the call wrote is safe,
+            and `read` gets a `Confirmation`.
+    """
 
     script: Script
     keys: list[str]
     args: list[Any]
     read: Callable[[Any], R]
+    durability: Durability = "memory"
 
     def on(self, record: str, number: int) -> Call[R]:
         """The same call, numbered on a producer's lane: resent with these bytes, it changes nothing."""
-        return Call(self.script, [record, *self.keys[1:]], [number, *self.args[1:]], self.read)
+        return Call(self.script, [record, *self.keys[1:]], [number, *self.args[1:]], self.read, self.durability)
 
 
 Steps: TypeAlias = Generator[Call[Any], Any, R]

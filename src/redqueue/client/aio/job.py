@@ -12,7 +12,7 @@ from redqueue.client.reading import as_it_is
 from redqueue.core import inspect, steer
 from redqueue.core.add import Stored
 from redqueue.errors import Seconds
-from redqueue.options import AddAnswer, CancelAnswer
+from redqueue.options import AddAnswer, CancelAnswer, Durability
 from redqueue.records import JobStatus
 
 R_co = TypeVar("R_co", covariant=True, default=Any)
@@ -26,9 +26,11 @@ class AsyncJob(Generic[R_co]):
         job_type: empty for a handle that `queue.job(id)` made.
         answer: what `add` found, "created" or "duplicate": then the job that was there is unchanged. None for a handle
             that `queue.job(id)` made.
+        confirmed: what Redis confirmed of the add before it returned: "memory", or the "replica" or "fsync" that
+            `durability` asked for. None for a handle that `queue.job(id)` made.
     """
 
-    __slots__ = ("_position", "_read", "_results", "_runner", "answer", "id", "job_type", "queue")
+    __slots__ = ("_position", "_read", "_results", "_runner", "answer", "confirmed", "id", "job_type", "queue")
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class AsyncJob(Generic[R_co]):
         self.queue = results.runner.keys.queue
         self.job_type = job_type
         self.answer: AddAnswer | None = None if stored is None else stored.answer
+        self.confirmed: Durability | None = None if stored is None else stored.confirmed
         self._position = None if stored is None else stored.position
         self._read = read or as_it_is
 

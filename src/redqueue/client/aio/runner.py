@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from redqueue.client.aio.sharing import SharedAdds
 from redqueue.client.faults import CAUGHT
@@ -19,6 +19,7 @@ from redqueue.core.add import NewJob, Stored
 from redqueue.core.keys import Keys
 from redqueue.core.script import Call, Steps
 from redqueue.errors import RedisUnavailable
+from redqueue.records import Durability
 
 R = TypeVar("R")
 
@@ -37,7 +38,7 @@ class AsyncRunner:
         self.keys = keys
         self.patience = patience
         self._closing: dict[asyncio.AbstractEventLoop, asyncio.Future[None]] = {}
-        self._adds: dict[asyncio.AbstractEventLoop, SharedAdds] = {}
+        self._adds: dict[asyncio.AbstractEventLoop, dict[Durability, SharedAdds]] = {}
 
     async def run(self, call: Call[R], until: asyncio.Future[None] | None = None) -> R:
         """What the call's answer says.
@@ -58,13 +59,13 @@ class AsyncRunner:
         return call.read(raw)
 
     async def store(self, job: NewJob) -> Stored:
-        """Add one job. Cost: one round trip, which adds of one turn of the event loop share."""
+        """Add one job. Cost: one round trip, which adds of one turn of the event loop share that wait for the same."""
         loop = asyncio.get_running_loop()
         adds = self._adds.get(loop)
         if adds is None:
             _forget_closed(self._adds)
-            adds = self._adds[loop] = SharedAdds(self._add)
-        return await adds.store(job)
+            adds = self._adds[loop] = {one: SharedAdds(self._add) for one in get_args(Durability)}
+        return await adds[job.durability].store(job)
 
     async def _add(self, jobs: Sequence[NewJob]) -> list[Stored]:
         return await self.run(add.add(self.keys, jobs))
@@ -118,15 +119,17 @@ class AsyncRunner:
         await self._transport.close()
 
     async def _send(self, call: Call[Any], until: asyncio.Future[None] | None = None) -> Any:
+        send = self._transport.send if call.durability == "memory" else self._transport.send_and_confirm
         began = time.monotonic()
         try:
-            return await self._transport.send(call)
+            return await send(call)
         except CAUGHT as error:
             return await self._send_again(call, error, began, until)
 
     async def _send_again(
         self, call: Call[Any], error: Exception, began: float, until: asyncio.Future[None] | None
     ) -> Any:
+        send = self._transport.send if call.durability == "memory" else self._transport.send_and_confirm
         trouble = Trouble(self.patience, self._transport.target, began)
         while True:
             await asyncio.sleep(trouble.wait_after(error, time.monotonic()))
@@ -134,7 +137,7 @@ class AsyncRunner:
                 raise RedisUnavailable("The queue's handle was closed", sent=trouble.sent)
             await self._renew_connections(trouble)
             try:
-                return await self._transport.send(call)
+                return await send(call)
             except CAUGHT as again:
                 error = again
 

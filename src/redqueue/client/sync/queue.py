@@ -90,7 +90,9 @@ class Queue:
             BadInput, NotRegistered: nothing was sent.
             RedisUnavailable: when its `sent` is true, nobody knows whether it was stored; add again with the same
                 ``job_id``.
-        Cost: one round trip; of an `Queue`, adds of one turn of the event loop share it.
+            NotConfirmed: it is stored, and what `durability` asks for was not confirmed in 5 s.
+        Cost: one round trip; of an `Queue`, adds of one turn of the event loop share it. A `durability` takes what
+        the replica or the disk does, and one more the first time.
         """
         return self._store(new_job(job_type, data, options, self._defaults, self._before))
 
@@ -108,6 +110,7 @@ class Queue:
             BadInput: nothing was sent; a note says which job it was.
             RedisUnavailable, RedisFull: the jobs of earlier round trips are stored; the one that failed is stored whole
                 or not at all.
+            NotConfirmed: those of this and of earlier round trips are stored, those of later ones not.
         Cost: one round trip for 1,000 jobs or about 4 MiB.
         """
         prepared = new_jobs(jobs, options, self._defaults, self._before)

@@ -108,13 +108,15 @@ class Runner:
         self._transport.close()
 
     def _send(self, call: Call[Any], until: Future[None] | None = None) -> Any:
+        send = self._transport.send if call.durability == "memory" else self._transport.send_and_confirm
         began = time.monotonic()
         try:
-            return self._transport.send(call, until)
+            return send(call, until)
         except CAUGHT as error:
             return self._send_again(call, error, began, until)
 
     def _send_again(self, call: Call[Any], error: Exception, began: float, until: Future[None] | None) -> Any:
+        send = self._transport.send if call.durability == "memory" else self._transport.send_and_confirm
         trouble = Trouble(self.patience, self._transport.target, began)
         while True:
             time.sleep(trouble.wait_after(error, time.monotonic()))
@@ -122,7 +124,7 @@ class Runner:
                 raise RedisUnavailable("The queue's handle was closed", sent=trouble.sent)
             self._renew_connections(trouble)
             try:
-                return self._transport.send(call, until)
+                return send(call, until)
             except CAUGHT as again:
                 error = again
 
