@@ -90,7 +90,7 @@ def test_a_trip_of_a_hundred_costs_less_than_a_command_a_job(wire: Wire, produce
     runs = wire(steady_trip(wire, session, session.claim(100))).claimed
     trip = steady_trip(wire, session, runs)
     # Ten of the hundred are kept, at a command each; the rest is by the trip.
-    assert total(wire, lambda: wire(trip)) <= 50
+    assert total(wire, lambda: wire(trip)) <= 51
 
 
 def test_a_trip_that_keeps_nothing_costs_no_command_a_job_but_a_read_for_fifty(
@@ -102,7 +102,7 @@ def test_a_trip_that_keeps_nothing_costs_no_command_a_job_but_a_read_for_fifty(
         runs = session.claim(n)
         trip = session.trip(*((run, DONE) for run in runs), n=n, keep="0")
         counts.append(total(wire, partial(wire, trip)))
-    assert counts[0] <= 33
+    assert counts[0] <= 34
     # Envelopes are read in slices, so that large ones stay in line; an event tells of at most a hundred jobs.
     assert counts[1] - counts[0] == (500 // 50 - 1) + 2 * (500 // 100 - 1)
 
