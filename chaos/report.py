@@ -10,10 +10,12 @@ from typing import Final
 import msgspec
 
 HEAD: Final = (
-    "| scenario | server | jobs | faults | seed | seconds | runs "
+    "| scenario | arguments | server | jobs | faults | seconds | runs "
     "| lost | forgotten | recorded twice | extra runs | explained |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
+
+COMMAND: Final = 'make chaos ARGS="--scenario SCENARIO --full ARGUMENTS"'
 
 
 class Outcome(msgspec.Struct):
@@ -55,10 +57,10 @@ def row(outcome: Outcome) -> str:
     """One row of the table."""
     cells = (
         outcome.scenario,
+        f"`{_arguments(outcome)}`",
         outcome.server,
         f"{outcome.jobs:,}",
         f"{outcome.faults:,}",
-        outcome.seed,
         f"{outcome.seconds:.0f}",
         f"{outcome.runs:,}",
         f"{outcome.lost:,}",
@@ -68,6 +70,12 @@ def row(outcome: Outcome) -> str:
         f"{sum(outcome.explained.values()):,}",
     )
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _arguments(outcome: Outcome) -> str:
+    """What follows the scenario and --full on the command line."""
+    words = outcome.command.partition(f"--scenario {outcome.scenario} ")[2]
+    return words.rstrip('"').replace(" --full", "")
 
 
 def said(outcome: Outcome) -> str:
@@ -82,9 +90,8 @@ def said(outcome: Outcome) -> str:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """All rows, in Markdown, with the commands below."""
-    commands = [f"{outcome.command}" for outcome in outcomes]
-    return "\n".join([HEAD, *map(row, outcomes), "", *commands])
+    """All rows, in Markdown, with the command of each below."""
+    return "\n".join([HEAD, *map(row, outcomes), "", COMMAND])
 
 
 def append(path: Path, outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from redqueue import settings
 from redqueue.errors import ConfigurationError, InvalidOption
 from redqueue.rules import Keep
+from redqueue.seals import described
 from redqueue.settings import NUMBER_VARIABLES, PART_VARIABLES, URL_VARIABLES, Settings, masked
 from redqueue.units import shown
 
@@ -274,6 +275,20 @@ def test_a_key_ring_comes_from_a_variable_or_from_a_file(tmp_path: Path) -> None
     assert Settings.from_env({"REDQUEUE_SEAL": " ", "REDQUEUE_SEAL_FILE": ""}).seal is None
 
 
+@pytest.mark.parametrize(
+    ("ring", "line"),
+    [
+        ("", "none"),
+        (RING, "signed by key new"),
+        (RING.replace("signed", "encrypted"), "encrypted by key new"),
+        (RING[:-1] + ', "required": false}', "signed by key new; jobs without a seal run, too"),
+    ],
+    ids=["none", "signed", "encrypted", "changing over"],
+)
+def test_a_key_ring_is_told_in_a_line(ring: str, line: str) -> None:
+    assert described(Settings.from_env({"REDQUEUE_SEAL": ring}).seal) == line
+
+
 def test_settings_show_no_secret_of_a_key_ring() -> None:
     """X15: the key ring's repr names its keys only."""
     shown = repr(Settings.from_env({"REDQUEUE_SEAL": RING}))
@@ -284,16 +299,20 @@ def test_settings_show_no_secret_of_a_key_ring() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (SECRET, "REDQUEUE_SEAL must be JSON"),
-        (RING[:-1], "REDQUEUE_SEAL must be JSON"),
-        (RING.replace("signed", "secret"), "REDQUEUE_SEAL must be JSON"),
-        (RING.replace('"current"', '"curent"'), "REDQUEUE_SEAL must be JSON"),
+        (SECRET, "REDQUEUE_SEAL: it is not JSON"),
+        (RING[:-1], "REDQUEUE_SEAL: it is not JSON"),
+        (f'["{SECRET}"]', "REDQUEUE_SEAL: it is no JSON object"),
+        (RING.replace("signed", SECRET), "REDQUEUE_SEAL: the value of kind is wrong"),
+        (RING.replace(f'"{SECRET}"', "7", 1), "REDQUEUE_SEAL: the value of keys is wrong"),
+        (f'{{"keys": {{"old": "{SECRET}"}}}}', "REDQUEUE_SEAL: the field kind is missing"),
+        (RING.replace('"current"', f'"{SECRET}"'), "REDQUEUE_SEAL: it has a field that is none of kind, keys, current"),
+        ('{"kind": "signed", "keys": {}}', "REDQUEUE_SEAL: keys must be .*, at least one, not an empty one"),
         (RING.replace(SECRET, SECRET[:-1]), "REDQUEUE_SEAL: a secret is not base64"),
         (RING.replace(SECRET, SECRET[:20]), "REDQUEUE_SEAL: the secret of key 'old' must be at least 32"),
         (RING.replace('"new"}', '"other"}'), "REDQUEUE_SEAL: current must name one of the keys"),
-        ("[" * 100_000, "REDQUEUE_SEAL must be JSON"),
+        ("[" * 100_000, "REDQUEUE_SEAL: it is no JSON object"),
     ],
-    ids=["secret", "cut", "kind", "field", "base64", "short", "current", "deep"],
+    ids=["secret", "cut", "list", "kind", "keys", "missing", "field", "empty", "base64", "short", "current", "deep"],
 )
 def test_a_key_ring_that_cannot_work_is_refused_without_showing_it(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:

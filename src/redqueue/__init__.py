@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     from redqueue.shapes import JobData
     from redqueue.worker.worker import Worker
 
+    __version__: str
+
 __all__ = [
     "INJECTED",
     "AsyncJob",
@@ -189,8 +191,20 @@ if not TYPE_CHECKING:  # or a checker would take any name
             if name in names.split():
                 value = globals()[name] = getattr(import_module(home), name)
                 return value
+        if name == "__version__":
+            return _version()
         raise AttributeError(f"module 'redqueue' has no attribute {name!r}")
+
+    def _version():
+        """Of the distribution that is installed."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = globals()["__version__"] = version("redqueue-jobs")
+        except PackageNotFoundError:
+            raise AttributeError("redqueue-jobs isn't installed, so redqueue has no __version__") from None
+        return found
 
     def __dir__():
         """The public names, fetched or not."""
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__all__, "__version__"})

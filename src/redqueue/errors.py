@@ -140,7 +140,7 @@ class NotConfirmed(RedisUnavailable):
 
     Attributes:
         durability: what was asked for and not confirmed.
-        job_ids: the jobs of the round trip that asked for it.
+        job_ids: the jobs that asked for it.
     """
 
     def __init__(self, message: str, *, durability: str, job_ids: tuple[str, ...]) -> None:

@@ -20,6 +20,8 @@ SHORTEST_SECRET: Final = 32
 VARIABLES: Final = ("REDQUEUE_SEAL", "REDQUEUE_SEAL_FILE")
 """The key ring as JSON, or the path of a file that holds it."""
 
+_MISSING: Final = re.compile(r"missing required field `(\w+)`")
+_WRONG: Final = re.compile(r"at `\$\.(\w+)")
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
 _LONGEST_FILE: Final = 64 * 1024
 
@@ -88,6 +90,14 @@ def check_seal(seal: object) -> Seal | None:
     return seal
 
 
+def described(seal: Seal | None) -> str:
+    """A line for the log: the kind and the current key's id, or that there is none. Never a secret."""
+    if seal is None:
+        return "none"
+    kind = "encrypted" if isinstance(seal, Encrypted) else "signed"
+    return f"{kind} by key {seal.current}" + ("" if seal.required else "; jobs without a seal run, too")
+
+
 def seal_from_env(environ: Mapping[str, str]) -> Seal | None:
     """The key ring that the environment names; None: it names none.
 
@@ -112,19 +122,31 @@ class _Stored(msgspec.Struct, forbid_unknown_fields=True):
 def _read(name: str, text: bytes) -> Seal:
     try:
         stored = msgspec.json.decode(text, type=_Stored)
-        keys = {id: base64.b64decode(secret, validate=True) for id, secret in stored.keys.items()}
+        keys = {id: base64.b64decode(secret.encode(), validate=True) for id, secret in stored.keys.items()}
         kind = Encrypted if stored.kind == "encrypted" else Signed
         return kind(keys, stored.current, required=stored.required)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # their words quote what they read
-        pass
+    except msgspec.ValidationError as error:
+        why = _misshaped(str(error))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        why = "it is not JSON"
     except binascii.Error:
         raise ConfigurationError(f"{name}: a secret is not base64: make one by `openssl rand -base64 32`") from None
     except InvalidOption as error:
         raise ConfigurationError(f"{name}: {error}") from None
     raise ConfigurationError(
-        f'{name} must be JSON as {{"kind": "signed", "keys": {{"2026-11": "<base64>"}}, "current": "2026-11"}}; '
+        f'{name}: {why}. It must be as {{"kind": "signed", "keys": {{"2026-11": "<base64>"}}, "current": "2026-11"}}; '
         'kind is "signed" or "encrypted". What it holds is not shown'
     )
+
+
+def _misshaped(error: str) -> str:
+    """What is wrong, without msgspec's own words, which quote what they read."""
+    if missing := _MISSING.search(error):
+        return f"the field {missing[1]} is missing"
+    if "unknown field" in error:
+        return f"it has a field that is none of {', '.join(_Stored.__struct_fields__)}"
+    wrong = _WRONG.search(error)
+    return f"the value of {wrong[1]} is wrong" if wrong else "it is no JSON object"
 
 
 def _content(path: str) -> bytes:
@@ -137,7 +159,7 @@ def _content(path: str) -> bytes:
 
 def _check_keys(keys: object) -> dict[str, bytes]:
     if not isinstance(keys, Mapping) or not keys:
-        raise InvalidOption("keys", f"keys must be a mapping of ids to secrets, at least one, not a {_kind(keys)}")
+        raise InvalidOption("keys", f"keys must be a mapping of ids to secrets, at least one, not {_kind(keys)}")
     for id, secret in keys.items():
         if not isinstance(id, str) or not _KEY_ID.fullmatch(id):
             raise InvalidOption("keys", f"a key's id is 1 to 32 characters of A-Z a-z 0-9 _ . -, not {_shown_id(id)}")
@@ -159,7 +181,7 @@ def _check_current(keys: Mapping[str, bytes], current: object) -> str:
 
 
 def _kind(keys: object) -> str:
-    return "empty one" if isinstance(keys, Mapping) else type(keys).__name__
+    return "an empty one" if isinstance(keys, Mapping) else f"a {type(keys).__name__}"
 
 
 def _shown_id(id: object) -> str:

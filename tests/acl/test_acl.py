@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import shutil
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import redis
 
-from redqueue import Queue, RedisRefused, RedQueueError
+from redqueue import Queue, RedisRefused, RedQueueError, Worker
 from redqueue.client.scripts import load_all
 from redqueue.core import acl
 from redqueue.core.acl import Role
 from redqueue.core.script import names
+from redqueue.doctor import examine
+from redqueue.embedded import PrivateServer, binary
 
-from .conftest import GUARD, Guarded, look, produce, steer, work
+from .conftest import GUARD, Guarded, look, produce, registry_of, steer, work
 
 TRIED_S = 3
 
@@ -80,11 +86,11 @@ def test_every_feature_works_under_its_least_user(guarded: Guarded) -> None:
     assert {entry["object"] for entry in denied} <= {"client|setinfo"}
 
 
-@pytest.mark.parametrize("role", ["producer", "reader"])
+@pytest.mark.parametrize("role", ["producer", "reader", "monitor"])
 def test_roles_are_as_small_as_what_they_do(role: Role) -> None:
     allowed = set(acl.commands(role))
     assert not allowed & {"keys", "flushall", "flushdb", "config", "debug", "acl", "script", "del", "eval_ro"}
-    if role == "reader":
+    if role in ("reader", "monitor"):
         assert not allowed & WRITES
 
 
@@ -103,6 +109,29 @@ def test_a_reader_can_change_nothing(guarded: Guarded) -> None:
                 change()
         assert reader.get_stats().waiting == 1
         assert reader.audit() == []
+
+
+def test_a_monitor_may_look_at_all_that_the_doctor_looks_at(guarded: Guarded) -> None:
+    with guarded.queue("producer") as producer:
+        producer.add("t")
+    diagnosis = examine(guarded.url("monitor"), strict=True)
+    assert [finding for finding in diagnosis.findings if finding.denied] == []
+    assert {"queue q", "prefix"} < {finding.where for finding in diagnosis.findings}
+    refused = examine(guarded.url("reader"), queues=["q"], strict=True)
+    denied = {finding.check for finding in refused.findings if finding.denied}
+    assert {"version", "timeouts", "persistence"} <= denied
+    assert denied.isdisjoint({"audit", "stuck", "clock", "queue"})
+    with Queue("q", guarded.url("monitor")) as monitor, pytest.raises(RedisRefused, match="ACL forbids"):
+        monitor.pause()
+
+
+def test_a_producer_can_do_by_its_keys_what_only_workers_need(guarded: Guarded) -> None:
+    """docs/acl.md says so: producer and worker are no bounds against who is hostile."""
+    with guarded.queue("producer") as producer:
+        producer.add("t", job_id="one")
+        producer.pause()
+        assert producer.get_stats().paused
+        assert producer.remove("one")
 
 
 def test_a_producer_cannot_claim_or_steer(guarded: Guarded) -> None:
@@ -134,6 +163,57 @@ def test_without_eval_scripts_are_loaded_by_somebody_else(guarded: Guarded) -> N
         assert not guarded.admin.keys("*")
         assert load_all(guarded.server.url) == {guarded.server.url: len(names())}
         assert producer.add("t").answer == "created"
+
+
+def test_scripts_are_loaded_by_a_user_who_can_do_that_alone(guarded: Guarded) -> None:
+    """docs/acl.md has the line."""
+    rights = ["+client|setname", "+ping", "+select", "+script|load"]
+    guarded.admin.execute_command("ACL", "SETUSER", "redqueue-loader", "reset", "on", ">secret", *rights)
+    guarded.allow("producer", evals=False)
+    assert list(load_all(guarded.url("producer").replace("producer", "loader")).values()) == [len(names())]
+    with guarded.queue("producer") as producer:
+        assert producer.add("t").answer == "created"
+
+
+def test_the_lines_work_from_a_file_of_acls_with_the_default_user_off(tmp_path: Path) -> None:
+    """As docs/acl.md says: `user` for `ACL SETUSER`, and a hash for the password."""
+    digest = hashlib.sha256(b"secret").hexdigest()
+    line = acl.setuser("producer", prefix="redqueue", queues=["q", "generic-task"])
+    user = line.replace("ACL SETUSER", "user").replace(">PASSWORD", f"#{digest}")
+    users = tmp_path / "users.acl"
+    users.write_text("")
+    program = shutil.which("redis-server") or str(binary.find())
+    with PrivateServer(binary=program, arguments=["--aclfile", str(users)]) as server:
+        users.write_text(f"{user}\nuser default off\n")
+        with redis.Redis.from_url(server.url, protocol=2) as admin:
+            admin.execute_command("ACL", "LOAD")
+        url = f"unix://redqueue-producer:secret@{server.socket}"
+        for name in ("q", "generic-task"):
+            with Queue(name, url) as queue:
+                assert queue.add("t").answer == "created"
+        with Queue("q", server.url) as stranger, pytest.raises(RedisRefused, match="credentials"):
+            stranger.add("t")
+
+
+async def test_a_worker_whose_user_is_refused_ends_and_its_job_stays(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redqueue.worker.shift.FLUSH_WITHIN", 0.1)
+    with guarded.queue("producer") as producer:
+        producer.add("long", job_id="one")
+        worker = Worker(["q"], guarded.url("worker"), registry=registry_of(), lease=1, grace=0.1)
+        serving = asyncio.create_task(worker.serve())
+        job = producer.job("one")
+        await asyncio.to_thread(until, job.status, "active")
+        guarded.admin.execute_command("ACL", "DELUSER", "redqueue-worker")
+        with pytest.raises(RedisRefused, match="credentials"):
+            async with asyncio.timeout(GUARD):
+                await serving
+        status = job.status()
+        assert status is not None
+        assert status.state == "active"
+        guarded.allow("worker")
+        assert guarded.audit() == []
 
 
 def scenario(guarded: Guarded, role: Role) -> None:

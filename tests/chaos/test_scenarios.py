@@ -101,7 +101,7 @@ def test_the_command_line_writes_what_the_table_shows(
     assert main() == 0
     assert "upgrade: 1,000 jobs, 3 faults, 2.0 s, 500 jobs/s" in capsys.readouterr().out
     assert msgspec.json.decode((tmp_path / "out").read_bytes(), type=Outcome) == found
-    assert row(found) == "| upgrade | server 7.0 | 1,000 | 3 | 7 | 2 | 1,004 | 0 | 0 | 0 | 4 | 3 |"
+    assert row(found) == "| upgrade | `--seed 7 --jobs 1000` | server 7.0 | 1,000 | 3 | 2 | 1,004 | 0 | 0 | 0 | 4 | 3 |"
     assert table([found]).startswith(HEAD)
 
 
@@ -155,7 +155,7 @@ def outcome_of(*, lost: int, findings: list[str]) -> Outcome:
     return Outcome(
         scenario="upgrade",
         about="two releases",
-        command="make chaos",
+        command='make chaos ARGS="--scenario upgrade --seed 7 --full --jobs 1000"',
         server="server 7.0",
         jobs=1000,
         faults=3,

@@ -12,7 +12,7 @@ from redqueue.core.script import names
 from .test_doctor import run
 
 
-def test_three_lines_make_three_users() -> None:
+def test_four_lines_make_four_users() -> None:
     ran = run("acl", "-q", "sms", "-q", "e-mail", "--prefix", "shop")
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
@@ -20,6 +20,7 @@ def test_three_lines_make_three_users() -> None:
         "redqueue-reader",
         "redqueue-producer",
         "redqueue-worker",
+        "redqueue-monitor",
     ]
     assert all("~shop:{sms}:* ~shop:{e-mail}:* +" in line for line in lines)
     assert all(" +eval " in line and "+@" not in line and "waitaof" not in line for line in lines)
@@ -44,6 +45,11 @@ def test_scripts_are_loaded(redqueue_url: str) -> None:
         ran = run("scripts", "--url", redqueue_url)
         assert ran.stdout.endswith(f": {len(names())} scripts\n")
         assert client.info("memory")["number_of_cached_scripts"] == len(names())
+
+
+def test_scripts_that_nobody_took_are_none_of_the_codes_of_wrong_use() -> None:
     ran = run("scripts", "--url", "redis://user:secret@127.0.0.1:1")
-    assert ran.returncode == 64
+    assert ran.returncode == 3
+    assert "can't be connected to" in ran.stderr
     assert "secret" not in ran.stderr
+    assert run("scripts", "--url", "http://x").returncode == 64

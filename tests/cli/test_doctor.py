@@ -53,7 +53,7 @@ def test_json_is_one_object(redqueue_url: str) -> None:
     told: dict[str, Any] = json.loads(ran.stdout)
     assert told["exit_code"] == ran.returncode
     assert set(told) == {"level", "reached", "exit_code", "findings"}
-    assert set(told["findings"][0]) == {"level", "check", "where", "says", "do"}
+    assert set(told["findings"][0]) == {"level", "check", "where", "says", "do", "denied"}
 
 
 def test_a_server_that_is_not_there_is_3_and_shows_no_password() -> None:

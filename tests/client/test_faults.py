@@ -4,7 +4,7 @@ import pytest
 from redis import exceptions as redis_errors
 from redis.sentinel import MasterNotFoundError
 
-from redqueue.client.faults import CODES, Action, before_sending, classify, to_error
+from redqueue.client.faults import CODES, Action, before_sending, classify, to_error, told
 from redqueue.errors import RedisFull, RedisRefused, RedisUnavailable
 
 OLD = "Error running script (call to f_62e6aac9c7520a78c28f012748b42ed670fff5d3): @user_script:1: "
@@ -122,17 +122,76 @@ def test_each_code_is_known_bare_and_inside_a_script(code: str) -> None:
 
 
 def test_our_errors_say_what_to_do() -> None:
-    def told(error: Exception, *, sent: bool = False) -> Exception:
+    def ours(error: Exception, *, sent: bool = False) -> Exception:
         return to_error(classify(error), error, "redis://***@h", sent=sent)
 
-    full = told(redis_errors.OutOfMemoryError("command not allowed"))
-    refused = told(redis_errors.NoPermissionError("no permissions"))
-    unsent = told(Lost("Error 111 connecting to h:1. Connection refused."))
-    sent = told(redis_errors.TimeoutError("Timeout reading from h:1"), sent=True)
+    full = ours(redis_errors.OutOfMemoryError("command not allowed"))
+    refused = ours(redis_errors.NoPermissionError("no permissions"))
+    unsent = ours(Lost("Error 111 connecting to h:1. Connection refused."))
+    sent = ours(redis_errors.TimeoutError("Timeout reading from h:1"), sent=True)
     assert isinstance(full, RedisFull) and "memory" in str(full)
     assert isinstance(refused, RedisRefused) and "ACL" in str(refused)
     assert isinstance(unsent, RedisUnavailable) and not unsent.sent and "Connection refused" in str(unsent)
     assert isinstance(sent, RedisUnavailable) and sent.sent and "same job_id" in str(sent)
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "hint"),
+    [
+        ("redis://h:1", "Error connecting to it: (104, 'Connection reset by peer')", "the URL begins with rediss://"),
+        ("redis://h:1", "Error connecting to it: Connection closed by server.", "the URL begins with rediss://"),
+        ("rediss://h:1", "Timeout connecting to server", "or that port not speak TLS"),
+    ],
+)
+def test_a_scheme_that_may_not_fit_the_port_is_told(target: str, text: str, hint: str) -> None:
+    error = before_sending(Lost(text))
+    assert hint in told(classify(error), error, target)
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("redis://h:1", "Error 111 connecting to h:1. Connection refused."),
+        ("redis://h:1", "Timeout connecting to server"),
+        ("rediss://h:1", "Error connecting to it: (104, 'Connection reset by peer')"),
+        ("redis://h:1", "Error while reading from h:1 : (104, 'Connection reset by peer')"),
+    ],
+)
+def test_other_lost_connections_have_no_hint_of_tls(target: str, text: str) -> None:
+    error = Lost(text)
+    assert "TLS" not in told(classify(error), error, target)
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("User v has no permissions to run the 'waitaof' command", "the 'waitaof' command"),
+        ("this user has no permissions to run the 'zadd' command or its subcommand", "the 'zadd' command"),
+        ("No permissions to access a key", "access a key"),
+    ],
+    ids=["7.0", "6.2", "key"],
+)
+def test_a_missing_right_is_told_in_the_servers_words(text: str, quoted: str) -> None:
+    error = redis_errors.NoPermissionError(text)
+    told = str(to_error(classify(error), error, "redis://h", sent=False))
+    assert "ACL forbids a command or key" in told
+    assert quoted in told
+    assert "redqueue scripts" not in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "User v has no permissions to run the 'eval' command",
+        "this user has no permissions to run the 'eval' command or its subcommand",
+    ],
+    ids=["7.0", "6.2"],
+)
+def test_who_may_not_send_scripts_is_told_who_loads_them(text: str) -> None:
+    for error in (redis_errors.NoPermissionError(text), Answered(f"NOPERM {text}")):
+        told = to_error(classify(error), error, "redis://h", sent=False)
+        assert isinstance(told, RedisRefused)
+        assert "load all by `redqueue scripts`" in str(told)
 
 
 def test_no_argument_of_a_call_gets_into_a_message() -> None:

@@ -4,6 +4,7 @@ import ast
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,21 @@ def test_each_name_is_there_and_public(name: str) -> None:
     home = next(home for home, names in redqueue._HOMES.items() if name in names.split())
     assert getattr(redqueue, name) is getattr(import_module(home), name)
     assert name in dir(redqueue)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert redqueue.__version__ == version("redqueue-jobs")
+    assert "__version__" in dir(redqueue)
+
+
+def test_without_a_distribution_there_is_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    monkeypatch.delitem(vars(redqueue), "__version__", raising=False)
+    with pytest.raises(AttributeError, match="redqueue-jobs isn't installed"):
+        _ = redqueue.__version__
 
 
 def test_every_error_is_public() -> None:

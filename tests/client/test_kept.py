@@ -8,6 +8,7 @@ import pytest
 from redis import exceptions
 from tests.client.test_transport import ours
 
+from redqueue import NotConfirmed, Queue
 from redqueue.client import kept
 from redqueue.client.shares import Pool
 from redqueue.client.urls import parse
@@ -63,14 +64,15 @@ def test_the_pools_limit_holds(server: PrivateServer) -> None:
     connection = pool.kept._take()
     with pytest.raises(exceptions.MaxConnectionsError):
         pool.kept.execute("PING")
-    pool.kept._drop(connection)
+    connection.disconnect()
+    pool.kept._pool.release(connection)
     assert pool.kept.execute("PING") == b"PONG"
     pool.close()
 
 
-def test_dropping_all_closes_those_at_hand(pool: Pool, admin: Any) -> None:
-    assert pool.kept is not None
-    pool.kept.execute("PING")
-    pool.kept.drop_all()
-    assert ours(admin, 0) == 0
-    assert pool.kept.execute("PING") == b"PONG"
+def test_those_at_hand_go_back_to_the_pool_when_somebody_else_wants_one(server: PrivateServer, admin: Any) -> None:
+    with Queue("q", f"{server.url}&max_connections=1") as queue:
+        queue.add("t")
+        with pytest.raises(NotConfirmed):  # there is no replica; but there is a connection to ask by
+            queue.add("t", durability="replica")
+        assert ours(admin, 1) == 1

@@ -41,10 +41,10 @@ class Flaky:
             raise result
         return result
 
-    def reset(self) -> None:
+    def reset(self, since: float) -> None:
         self.resets += 1
 
-    def drop_idle(self) -> None:
+    def drop_idle(self, since: float) -> None:
         self.drops += 1
 
 
@@ -63,11 +63,11 @@ class ForTasks:
             await asyncio.Event().wait()
         return answer
 
-    async def reset(self) -> None:
-        self.flaky.reset()
+    async def reset(self, since: float) -> None:
+        self.flaky.reset(since)
 
-    async def drop_idle(self) -> None:
-        self.flaky.drop_idle()
+    async def drop_idle(self, since: float) -> None:
+        self.flaky.drop_idle(since)
 
 
 class Both:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
 
-from redqueue import AsyncQueue, RedisFull
+from redqueue import AsyncQueue, NotConfirmed, RedisFull, RedisUnavailable
 from redqueue.client.aio import sharing
 from redqueue.core import add
 from redqueue.embedded import PrivateServer
@@ -134,6 +135,67 @@ def test_when_the_loop_ends_under_a_call_nobody_hangs(own_server: PrivateServer)
 
     asyncio.run(leave())
     own_server.resume()
+
+
+async def test_who_cancels_all_tasks_can_add_afterwards(queue: AsyncQueue) -> None:
+    await queue.add("t")
+    adds = [asyncio.ensure_future(queue.add("t", n)) for n in range(5)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    assert all(add.done() for add in adds)
+    async with asyncio.timeout(5):
+        later = await asyncio.gather(*(queue.add("t", n) for n in range(5)))
+    assert [job.answer for job in later] == ["created"] * 5
+
+
+async def test_a_task_that_was_not_cancelled_gets_an_error_when_the_shared_call_was(own_server: PrivateServer) -> None:
+    async with AsyncQueue("q", own_server.url) as queue:
+        await queue.add("t")
+        own_server.pause()
+        adds = [asyncio.ensure_future(queue.add("t", n)) for n in range(3)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        (call,) = [task for task in asyncio.all_tasks() if task.get_name() == "redqueue adds"]
+        call.cancel()
+        own_server.resume()
+        alone, *others = await asyncio.gather(*adds, return_exceptions=True)
+        assert not isinstance(alone, BaseException)
+        assert all(isinstance(one, RedisUnavailable) and one.sent for one in others)
+        assert others[0] is not others[1]
+
+
+async def test_what_all_gave_up_is_not_sent_for_ever(own_server: PrivateServer) -> None:
+    async with AsyncQueue("q", own_server.url) as queue:
+        await queue.add("t")
+        own_server.kill()
+        adds = [asyncio.ensure_future(queue.add("t", n)) for n in range(3)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for one in adds:
+            one.cancel()
+        await asyncio.wait(adds)
+        await asyncio.sleep(0)
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "redqueue adds"]
+    own_server.start()
+
+
+async def test_each_hears_of_its_own_job_only(server: PrivateServer) -> None:
+    async with AsyncQueue("q", f"{server.url}&socket_timeout=0.5") as queue:
+        adds = [queue.add("t", job_id=name, durability="replica") for name in "abc"]
+        errors = await asyncio.gather(*adds, return_exceptions=True)
+    assert [isinstance(error, NotConfirmed) and error.job_ids for error in errors] == [("a",), ("b",), ("c",)]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_eager_tasks_share_as_well(queue: AsyncQueue) -> None:
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009
+    await queue.add("t")
+    jobs = await asyncio.gather(*(queue.add("t", n) for n in range(20)))
+    assert [job.answer for job in jobs] == ["created"] * 20
 
 
 def test_a_batch_says_when_it_is_full() -> None:

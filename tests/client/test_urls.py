@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from redqueue import Queue
 from redqueue.client.urls import SCHEMES, parse
 from redqueue.errors import ConfigurationError
 from redqueue.settings import SCHEMES as SETTINGS_SCHEMES
@@ -51,6 +53,22 @@ def test_options_are_read_with_their_types() -> None:
         "max_connections": 7,
         "ssl_cert_reqs": "none",
     }
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_file_that_cannot_be_read_is_named(option: str, tmp_path: Path) -> None:
+    """Also when the URL is that of a queue: nothing is connected to."""
+    missing = tmp_path / "nowhere.pem"
+    with pytest.raises(ConfigurationError, match=f"option {option}: the file {missing} can't be read: No such file"):
+        Queue("q", f"rediss://h?{option}={missing}")
+    missing.write_text("")
+    assert parse(f"rediss://h?{option}={missing}").options == {option: str(missing)}
+
+
+def test_a_folder_of_authorities_must_be_there(tmp_path: Path) -> None:
+    assert parse(f"rediss://h?ssl_ca_path={tmp_path}").options == {"ssl_ca_path": str(tmp_path)}
+    with pytest.raises(ConfigurationError, match="option ssl_ca_path: there is no folder"):
+        parse(f"rediss://h?ssl_ca_path={tmp_path / 'nowhere'}")
 
 
 def test_sentinels_have_credentials_of_their_own() -> None:
@@ -137,3 +155,14 @@ def test_handles_of_one_url_are_equal() -> None:
 
 def test_the_environment_may_name_every_scheme() -> None:
     assert set(SETTINGS_SCHEMES) == set(SCHEMES)
+
+
+@pytest.mark.parametrize("url", ["redis://h:1", f"redis://me:{SECRET}@h:1/2?socket_timeout=3", "unix:///tmp/a#2s"])
+def test_a_place_that_waits_less_is_shown_by_its_own_url(url: str) -> None:
+    """It has a pool of its own, and nobody who reads a log needs to know by which name."""
+    place = parse(url)
+    shorter = place.with_timeout(2)
+    assert str(shorter) == str(shorter.with_timeout(1)) == str(place)
+    assert len({place.url, shorter.url, place.with_timeout(1).url}) == 3
+    assert shorter.with_timeout(1).options["socket_timeout"] == 1
+    assert SECRET not in f"{shorter} {shorter!r}"

@@ -228,7 +228,7 @@ async def test_what_is_on_its_way_when_it_is_left_is_still_answered(own_server: 
         await admin.rpush("list", "here")
         assert await blocked == [b"list", b"here"]
         assert old is not None
-        await asyncio.wait_for(asyncio.shield(old._lost), 5)  # and then it closes
+        await asyncio.wait_for(asyncio.shield(old.lost), 5)  # and then it closes
 
 
 async def test_a_server_that_speaks_another_protocol_is_given_up() -> None:
@@ -293,8 +293,11 @@ async def test_it_may_be_closed_while_it_is_opened(server: PrivateServer, admin:
         call = asyncio.ensure_future(way.execute("PING"))
         await asyncio.sleep(0)
         await way.close()
-        with pytest.raises((asyncio.CancelledError, exceptions.ConnectionError)):
+        with pytest.raises(exceptions.ConnectionError) as raised:  # who calls was not cancelled
             await call
+        assert classify(raised.value).sent is False
+        with pytest.raises(exceptions.ConnectionError):
+            await way.execute("PING")
     assert ours(admin, 0) == 0
 
 
@@ -312,6 +315,58 @@ async def test_a_connection_that_uvloop_closed_while_it_was_opened_is_a_lost_one
             await handle.send(inspect.get_stats(keys))
     assert await handle.send(inspect.get_stats(keys))
     await handle.close()
+
+
+async def test_those_that_were_left_close_with_the_others(own_server: PrivateServer) -> None:
+    async with shared(own_server.url) as way:
+        await way.execute("PING")
+        blocked = asyncio.ensure_future(way.execute("BLPOP", "nothing", 0))
+        await asyncio.sleep(0)
+        way.leave()
+        await way.execute("PING")
+        await way.close()
+        with pytest.raises(exceptions.ConnectionError):
+            await blocked
+        assert not way._left
+
+
+async def test_what_was_renewed_after_the_trouble_began_stays(server: PrivateServer, keys: Keys) -> None:
+    """All calls of a lost connection fail at once; the first of them renews, and the others find it done."""
+    handle = AsyncTransport(parse(server.url))
+    await handle.send(inspect.get_stats(keys))
+    began = time.monotonic()
+    await handle.drop_idle(began)
+    await handle.send(inspect.get_stats(keys))
+    assert handle._pool is not None
+    assert handle._pool.shared is not None
+    opened = handle._pool.shared._wire
+    for renew in (handle.drop_idle, handle.reset):
+        await renew(began)
+    assert handle._pool.shared._wire is opened
+    await handle.drop_idle(time.monotonic())
+    assert handle._pool.shared._wire is None
+    await handle.close()
+
+
+def test_trouble_in_one_loop_leaves_the_connection_of_another_alone(server: PrivateServer, keys: Keys) -> None:
+    handle = AsyncTransport(parse(server.url))
+
+    async def here() -> None:
+        await handle.send(inspect.get_stats(keys))
+        assert handle._pool is not None
+        assert handle._pool.shared is not None
+        opened = handle._pool.shared._wire
+        await asyncio.to_thread(asyncio.run, elsewhere())
+        await handle.send(inspect.get_stats(keys))
+        assert opened is not None
+        assert opened.usable
+        await handle.close()
+
+    async def elsewhere() -> None:
+        await handle.drop_idle()
+        await handle.reset()
+
+    asyncio.run(here())
 
 
 async def test_it_counts_as_one_of_the_pools_connections(server: PrivateServer) -> None:

@@ -139,7 +139,11 @@ def test_a_user_who_may_look_at_little_is_told_so(server: PrivateServer, admin: 
     assert {seen(diagnosis)["server", check][0] for check in checks} == {"hint"}
     assert "not allowed to look" in seen(diagnosis)["prefix", "orphans"][1]
     named = examine(url, queues=["sms"])
-    assert seen(named)["queue", "audit"] == ("hint", "not looked at")
+    assert seen(named)["queue", "audit"] == ("hint", "not allowed to look")
+    strict = examine(url, queues=["sms"], strict=True)
+    assert strict.exit_code == 1
+    assert {seen(strict)["server", check][0] for check in checks} == {"warning"}
+    assert {one.level for one in strict.findings if one.denied} == {"warning"}
     assert "no worker was seen" in seen(named)["queue", "workers"][1]
     admin.execute_command("ACL", "SETUSER", "guest", "resetkeys", "~elsewhere:*")
     assert seen(examine(url, queues=["sms"]))["queue", "queue"][0] == "hint"
@@ -153,6 +157,25 @@ def test_a_server_that_is_not_there_is_one_finding() -> None:
     assert one.level == "error"
     assert "can't be connected to" in one.says
     assert "secret" not in str(diagnosis)
+
+
+def test_a_server_that_refuses_the_credentials_is_another_matter(server: PrivateServer, admin: Any) -> None:
+    admin.execute_command("ACL", "SETUSER", "gone", "off", ">secret")
+    url = f"{server.url}{'&' if '?' in server.url else '?'}username=gone&password=secret"
+    diagnosis = examine(url)
+    assert (diagnosis.reached, diagnosis.exit_code) == (False, 3)
+    (one,) = diagnosis.findings
+    assert "refuses the credentials" in one.says
+    assert "check user, password" in one.do
+    assert "firewall" not in one.do
+    assert "secret" not in str(diagnosis)
+
+
+@pytest.mark.usefixtures("admin")
+def test_a_name_under_which_nothing_is_stored_is_a_warning(server: PrivateServer) -> None:
+    diagnosis = but_for_its_age(examine(server.url, queues=["smss"]))
+    assert diagnosis.exit_code == 1
+    assert "nothing is stored under that name" in seen(diagnosis)["queue", "queue"][1]
 
 
 def test_names_and_urls_are_checked_before_anything_is_sent() -> None:

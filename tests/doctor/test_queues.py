@@ -72,7 +72,23 @@ def test_another_format_is_all_there_is_to_say() -> None:
 
 def test_a_queue_that_may_not_be_looked_at_says_so() -> None:
     (one,) = judge(QueueFacts("sms", refused="its ACL forbids it"))
-    assert (one.level, one.says) == ("hint", "not allowed to look: its ACL forbids it")
+    assert (one.level, one.says, one.denied) == ("hint", "not allowed to look: its ACL forbids it", True)
+
+
+def test_what_was_not_looked_at_is_not_called_well() -> None:
+    assert found(late=None)["stuck"][:2] == ("hint", "not allowed to look (denied: ZCOUNT)")
+    assert found(audit=None, audit_denied=True)["audit"][:2] == ("hint", "not allowed to look")
+
+
+def test_a_queue_of_which_nothing_is_stored_is_a_warning() -> None:
+    level, says, do = found(format="", stats=stats(workers=0))["queue"]
+    assert level == "warning"
+    assert "nothing is stored under that name" in says
+    assert do.startswith("compare name")
+    paused, failed = stats(workers=0, paused=True), stats(workers=0, failed=1)
+    traces: list[dict[str, Any]] = [{"format": None}, {"stats": paused}, {"stats": failed}]
+    for known in traces:
+        assert "queue" not in found(**{"format": "", "stats": stats(workers=0), **known})
 
 
 def test_strangers_under_the_prefix_are_named() -> None:

@@ -107,10 +107,15 @@ def test_what_may_not_be_looked_at_is_said_and_is_no_fault() -> None:
     assert [finding.check for finding in found] == list(CHECKS)
     assert {finding.level for finding in found} == {"hint"}
     assert all("not allowed to look" in finding.says for finding in found)
-    assert all(finding.do for finding in found)
+    assert all(finding.do and finding.denied for finding in found)
 
 
 def test_settings_that_are_denied_are_taken_from_info_where_it_has_them() -> None:
     found = {finding.check: finding for finding in judge(ServerFacts("here", INFO, None, 0, 0))}
     assert [check for check, finding in found.items() if finding.level != "ok"] == ["timeouts"]
     assert "appendfsync not allowed to look" in found["persistence"].says
+    assert [check for check, finding in found.items() if finding.denied] == [
+        "persistence",
+        "replication",
+        "timeouts",
+    ]

@@ -50,6 +50,15 @@ def test_check_prints_the_registry_and_leaves(durable_server: PrivateServer) -> 
     assert "queue     ledger: 0 waiting, 0 delayed, 0 workers" in done.stdout
 
 
+def test_check_says_whether_a_seal_is_on(durable_server: PrivateServer) -> None:
+    words = ("ledger_jobs:registry", "--check", "--url", durable_server.url)
+    assert "\nseal      none\n" in command(*words).stdout
+    secret = "YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcywgb2s="
+    done = command(*words, REDQUEUE_SEAL=f'{{"kind": "signed", "keys": {{"2026-11": "{secret}"}}}}')
+    assert done.stdout.endswith("\nseal      signed by key 2026-11\n")
+    assert secret not in done.stdout + done.stderr
+
+
 def test_check_says_when_redis_is_not_reached() -> None:
     done = command("ledger_jobs:registry", "--check", "--url", f"redis://:secret@127.0.0.1:{closed_port()}")
     assert done.returncode == 4

@@ -305,3 +305,17 @@ async def test_a_cancelled_add_ends_at_once_and_leaves_room_for_others(sentinels
             assert time.monotonic() - began < 2
         sentinels.replica.resume()
         assert (await queue.add("t", durability="replica")).confirmed == "replica"
+
+
+def test_what_could_not_be_written_again_is_not_confirmed(disk: PrivateServer, impatient: None) -> None:
+    """A call sent again writes nothing but its record's time to live; without that the question is about nothing."""
+    with redis.Redis.from_url(disk.url) as client:
+        client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "~*", "&*", "+@all", "-pexpire")
+    keys = Keys("q", "redqueue")
+    job = NewJob("one", "t", "0", b"[]", durability="fsync")
+    call = add(keys, [job]).on(keys.producer("p"), 1)
+    for _ in range(2):
+        with redis.Redis.from_url(disk.url, username="u", password="pw") as client:
+            confirmation = send(client, call, {("", "fsync")})
+        assert not confirmation.given
+        assert "pexpire" in confirmation.why

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from redqueue import RedisRefused, RedisUnavailable
+from redqueue import ConfigurationError, RedisRefused, RedisUnavailable
 from redqueue.embedded import PrivateServer
 from redqueue.errors import RedisError
 
@@ -97,11 +97,15 @@ def test_a_server_that_wants_a_certificate_gets_ours(
 
 
 def test_a_file_that_is_missing_is_told(tls_url: MakeUrl, handles: Handles, tmp_path: Path) -> None:
-    assert "No such file" in str(refusal(handles, tls_url(ssl_ca_certs=tmp_path / "nowhere.crt")))
+    """At once: it doesn't mend itself."""
+    with pytest.raises(ConfigurationError, match=r"option ssl_ca_certs: the file .*nowhere\.crt can't be read"):
+        handles.queue("q", tls_url(ssl_ca_certs=tmp_path / "nowhere.crt"))
 
 
 def test_plain_calls_to_a_tls_port_are_refused(tls_server: PrivateServer, handles: Handles) -> None:
-    assert "it can't be connected to" in str(refusal(handles, f"redis://localhost:{tls_server.port}"))
+    said = str(refusal(handles, f"redis://localhost:{tls_server.port}"))
+    assert "it can't be connected to" in said
+    assert "if that port speaks TLS, the URL begins with rediss://" in said
 
 
 def test_tls_calls_to_a_plain_port_are_refused(handles: Handles) -> None:
@@ -109,3 +113,4 @@ def test_tls_calls_to_a_plain_port_are_refused(handles: Handles) -> None:
     with start(lambda port: PrivateServer(port=port)) as server:
         error = refusal(handles, f"rediss://localhost:{server.port}?socket_timeout=0.3&socket_connect_timeout=0.3")
     assert "it can't be connected to: Timeout" in str(error)
+    assert "or that port not speak TLS" in str(error)

@@ -12,7 +12,7 @@ import pytest
 from redqueue import JobContext
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from tests.worker.conftest import Work
 
@@ -178,3 +178,58 @@ async def test_what_a_first_step_raises_is_its_own_job_s_failure(
     for data in ("exit", "cancel", "stop"):
         status = await outcome("end", data)
         assert status.state == "failed"
+
+
+@pytest.mark.parametrize("leaves", ["a timer", "a child", "a time-out"])
+async def test_what_a_job_leaves_on_its_task_hits_no_other_one(
+    queue: AsyncQueue, registry: ServiceRegistry, work: Work, leaves: str
+) -> None:
+    """A cancel that comes after the job's end is for a task that has ended, as if each had its own."""
+    kept: list[Any] = []
+
+    async def timed() -> AsyncGenerator[int]:
+        async with asyncio.timeout(0.05):
+            yield 1
+
+    async def leave(data: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if leaves == "a timer":
+            asyncio.get_running_loop().call_later(0.05, task.cancel)
+        elif leaves == "a child":
+
+            async def cancel_parent() -> None:
+                await asyncio.sleep(0.05)
+                task.cancel()
+
+            kept.append(asyncio.ensure_future(cancel_parent()))
+        else:
+            generator = timed()
+            kept.append(generator)
+            await anext(generator)
+
+    async def wait(data: Any) -> str:
+        await asyncio.sleep(0.2)
+        return "undisturbed"
+
+    registry.register_processor("leave", leave)
+    registry.register_processor("wait", wait)
+    await queue.add("leave", retries=0)
+    job = await queue.add("wait", retries=0)
+    await work()
+    status = await job.status()
+    assert status is not None
+    assert (status.status, status.result) == ("completed", "undisturbed")
+
+
+async def test_jobs_that_leave_nothing_share_a_task(queue: AsyncQueue, registry: ServiceRegistry, work: Work) -> None:
+    seen = list[int]()
+
+    async def note(data: Any) -> None:
+        seen.append(id(asyncio.current_task()))
+
+    registry.register_processor("note", note)
+    await queue.add_many([("note", n) for n in range(200)])
+    await work(concurrency=100)
+    assert len(seen) == 200
+    assert max(Counter(seen).values()) > 10

@@ -46,6 +46,7 @@ async def test_a_worker_takes_its_seal_from_the_environment(
         worker = make_worker(burst=True)
         await worker.serve()
         assert await job.result(10) == 1
+    assert "seal: encrypted by key k\n" in caplog.text
     shown = caplog.text + repr(worker._config)
     assert secret not in shown
     assert SECRET.decode() not in shown

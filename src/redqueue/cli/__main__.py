@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from redqueue.errors import MissingExtra, RedQueueError
+from redqueue.doctor.examine import UNREACHABLE
+from redqueue.errors import MissingExtra, RedisError, RedQueueError
 
 WRONG_USE = 64
 """Bad options and settings: none of the codes by which `doctor` tells what it found."""
@@ -27,6 +28,9 @@ def main() -> int:
     except click.ClickException as error:
         error.show()
         return WRONG_USE
+    except RedisError as error:
+        sys.stderr.write(f"redqueue: {error}\n")
+        return UNREACHABLE
     except RedQueueError as error:
         sys.stderr.write(f"redqueue: {error}\n")
         return WRONG_USE

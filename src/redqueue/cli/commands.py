@@ -27,14 +27,18 @@ def app() -> None:
 @click.option("--prefix", default=DEFAULT_PREFIX, show_default=True, help="What all keys begin with.")
 @click.option("-q", "--queue", "queues", multiple=True, help="A queue to look at, again for more. By default all.")
 @click.option("--audit/--no-audit", default=True, show_default=True, help="Look for inconsistencies in each queue.")
+@click.option("--strict", is_flag=True, help="What it may not look at is a warning, and no hint.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.option("--all", "show_all", is_flag=True, help="Also show what is well.")
-def doctor(url: str | None, prefix: str, queues: tuple[str, ...], audit: bool, as_json: bool, show_all: bool) -> int:
+def doctor(
+    url: str | None, prefix: str, queues: tuple[str, ...], audit: bool, strict: bool, as_json: bool, show_all: bool
+) -> int:
     """Say what is wrong with the server and the queues, and what to do. Changes nothing.
 
-    Exits with 0 when all is well, 1 with warnings, 2 with errors, 3 when the server can't be reached.
+    Exits with 0 when it found nothing worse than hints, 1 with warnings, 2 with errors, 3 when the server can't be
+    reached or refuses. 0 doesn't mean that it might look at everything: that is what --strict is for.
     """
-    diagnosis = examine(url, queues=queues or None, prefix=prefix, audit=audit)
+    diagnosis = examine(url, queues=queues or None, prefix=prefix, audit=audit, strict=strict)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(diagnosis.to_wire())).decode())
     else:
@@ -54,9 +58,9 @@ def doctor(url: str | None, prefix: str, queues: tuple[str, ...], audit: bool, a
 @click.option("--fsync", is_flag=True, help='For durability="fsync", on a server that has WAITAOF.')
 @click.option("--cluster", is_flag=True, help="Also what a cluster's layout is asked by.")
 def acl(role: str | None, prefix: str, queues: tuple[str, ...], no_eval: bool, fsync: bool, cluster: bool) -> None:
-    """Print the line for redis-cli that makes a user with the least rights: a producer, a worker or a reader.
+    """Print the line for redis-cli that makes a user with the least rights: producer, worker, reader or monitor.
 
-    Without a role, all three. Put a password in the place of PASSWORD. Sends nothing.
+    Without a role, all four. A monitor is for redqueue doctor. Put a password in the place of PASSWORD. Sends nothing.
     """
     for one in acl_rules.SCRIPTS:
         if role in (None, one):
@@ -70,7 +74,7 @@ def acl(role: str | None, prefix: str, queues: tuple[str, ...], no_eval: bool, f
 def scripts(url: str | None) -> None:
     """Load all scripts into the server, or each node of a cluster, for users who may not send them.
 
-    Again after each start, failover, SCRIPT FLUSH and release.
+    Again after each start, failover, SCRIPT FLUSH and release. Exits with 3 when the server is away or refuses.
     """
     for place, count in load_all(url or Settings.from_env().url).items():
         click.echo(f"{place}: {count} scripts")

@@ -148,9 +148,11 @@ def _lacks_script(answer: Any) -> bool:
 
 
 def _read(replies: list[Any]) -> Confirmation:
-    answer, _, said = replies
+    answer, touched, said = replies
     if isinstance(answer, Exception):
         raise answer
+    if touched != 1:  # so the question was about nothing
+        return Confirmation(answer, False, f"a write that it is about failed: {touched}"[:200])
     if not isinstance(said, Exception):
         return Confirmation(answer, is_given(said))
     if classify(said).action is Action.GIVE_UP:

@@ -58,14 +58,25 @@ _NO_ENTRY = Fault(
 _NO_RIGHT = Fault(
     Action.GIVE_UP,
     False,
-    "the user's ACL forbids a command or key that redqueue needs, or to send a script that the server doesn't have; "
-    "the page docs/acl.md has what to allow",
+    "the user's ACL forbids a command or key that redqueue needs; the page docs/acl.md has what to allow",
+    quoted=True,
+)
+_NO_EVAL = Fault(
+    Action.GIVE_UP,
+    False,
+    "the user's ACL forbids to send a script that the server doesn't have: load all by `redqueue scripts`, as a user "
+    "who may SCRIPT LOAD, after each start of the server, failover, SCRIPT FLUSH and release",
+    quoted=True,
 )
 _NO_SCRIPTS = Fault(Action.GIVE_UP, False, "it has no EVALSHA or EVAL: redqueue needs a server that runs Lua scripts")
 _CROWDED = Fault(Action.RESEND, False, "it has no connection left to give (maxclients)")
+_NOT_REACHED = Fault(Action.RECONNECT, False, "it can't be connected to", quoted=True)
 _POOL_EMPTY = Fault(
     Action.RESEND, False, "all connections of the pool are in use: raise max_connections, or do less at once"
 )
+
+NO_CONNECTION_LEFT: Final = (_CROWDED, _POOL_EMPTY)
+"""Redis is there, and answers those who have a connection."""
 
 CODES: Final[Mapping[str, Fault]] = MappingProxyType(
     {
@@ -136,7 +147,7 @@ TEXTS: Final[tuple[tuple[str, Fault], ...]] = (
             quoted=True,
         ),
     ),
-    ("connecting to", Fault(Action.RECONNECT, False, "it can't be connected to", quoted=True)),
+    ("connecting to", _NOT_REACHED),
     ("No master found", Fault(Action.RECONNECT, False, "the sentinels name no primary for the service", quoted=True)),
     ("Connection has data", Fault(Action.RESEND, False, "the connection was out of step and is dropped")),
     ("Connection not ready", Fault(Action.RESEND, False, "the connection was out of step and is dropped")),
@@ -183,16 +194,25 @@ OTHERS: Final[tuple[tuple[Kinds, Fault], ...]] = (
 )
 """By the class, where the text says nothing; the first that fits."""
 
+_EVAL_DENIED: Final = re.compile(r"no permissions to run the 'eval' command")
 _CODE: Final = re.compile(r"(?:.*@user_script: ?\d+: )?-?([A-Z]+) ", re.DOTALL)
 _MOST_QUOTED: Final = 200
+_TLS_HINTS: Final = (
+    ("redis://", "reset by peer", "; if that port speaks TLS, the URL begins with rediss://"),
+    ("redis://", "closed by server", "; if that port speaks TLS, the URL begins with rediss://"),
+    ("rediss://", "Timeout connecting", "; the host may be away, or that port not speak TLS"),
+)
+"""What may also be behind it when a connection ends, or nothing is said, in its first steps; by scheme and text."""
 
 
 def classify(error: BaseException) -> Fault:
     """What is done about an error of redis-py's, or one of the operating system's that came through it."""
+    text = str(error)
+    if _EVAL_DENIED.search(text):
+        return _NO_EVAL
     for kinds, fault in CLASSES:
         if isinstance(error, kinds):
             return fault
-    text = str(error)
     code = _CODE.match(text)
     if code and code[1] in CODES:
         return CODES[code[1]]
@@ -212,6 +232,8 @@ def told(fault: Fault, error: BaseException, target: str) -> str:
     text = f"Redis ({target}): {fault.explain}"
     if fault.quoted and (quote := str(error)):
         text = f"{text}: {quote[:_MOST_QUOTED].rstrip('.')}"
+        if fault is _NOT_REACHED:
+            text += next((hint for scheme, part, hint in _TLS_HINTS if target.startswith(scheme) and part in quote), "")
     return text
 
 

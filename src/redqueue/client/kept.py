@@ -36,30 +36,27 @@ class Kept:
             self._at_hand.append((connection, monotonic()))
             raise
         except BaseException:
-            self._drop(connection)
+            connection.disconnect()
+            self._pool.release(connection)
             raise
         self._at_hand.append((connection, monotonic()))
         return answer
 
-    def drop_all(self) -> None:
-        """Close those that no call uses."""
-        while self._at_hand:
-            try:
-                connection, _ = self._at_hand.pop()
-            except IndexError:  # another thread took it
-                return
-            self._drop(connection)
+    def hand_back(self) -> None:
+        """Give the pool those that no call uses: somebody else wants one, or they are to be closed."""
+        while (connection := self._pop(0.0)) is not None:
+            self._pool.release(connection)
 
     def _take(self) -> Any:
+        connection = self._pop(monotonic() - RESTED_S)
+        return self._pool.get_connection() if connection is None else connection
+
+    def _pop(self, used_since: float) -> Any:
         try:
             connection, used_at = self._at_hand.pop()
         except IndexError:
-            return self._pool.get_connection()
-        if monotonic() - used_at < RESTED_S:
-            return connection
-        self._pool.release(connection)
-        return self._pool.get_connection()
-
-    def _drop(self, connection: Any) -> None:
-        connection.disconnect()
-        self._pool.release(connection)
+            return None
+        if used_at < used_since:
+            self._pool.release(connection)
+            return None
+        return connection

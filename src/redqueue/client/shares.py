@@ -30,6 +30,7 @@ class Pool:
     Attributes:
         kept: its connections for calls; None: redis-py finds one for each call.
         lost: the client of a cluster can't learn its layout any more; it forgets the nodes that the URL names.
+        renewed_at: when its idle connections were dropped: who was in trouble before need not drop them again.
         probed: which questions about durability its servers were seen to answer.
     """
 
@@ -39,6 +40,7 @@ class Pool:
     shares: WeakSet[Any] = field(default_factory=WeakSet)
     open: bool = True
     lost: bool = False
+    renewed_at: float = 0.0
     probed: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
@@ -64,6 +66,7 @@ class AsyncPool:
     shares: WeakSet[Any] = field(default_factory=WeakSet)
     open: bool = True
     lost: bool = False
+    renewed_at: float = 0.0
     probed: set[tuple[str, str]] = field(default_factory=set)
     loop: asyncio.AbstractEventLoop | None = None
     living: AsyncGenerator[None] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
@@ -78,6 +79,8 @@ class Transport:
         Cost: one round trip and what Redis waits for, at most 5 s; one more before the first of a pool.
         """
         pool = self._ready() or self._open(until)
+        if pool.kept is not None:
+            pool.kept.hand_back()
         with in_our_words(pool):
             return confirming.send(pool.client, call, pool.probed)
 
@@ -98,7 +101,10 @@ class Transport:
 
     def client(self) -> Any:
         """The redis-py client, opened when there is none in this process."""
-        return (self._ready() or self._open()).client
+        pool = self._ready() or self._open()
+        if pool.kept is not None:
+            pool.kept.hand_back()
+        return pool.client
 
     def _ready(self) -> Pool | None:
         pool = self._pool
@@ -119,25 +125,33 @@ class Transport:
             self._pool, self._pid = pool, here.pid
         return pool
 
-    def reset(self) -> None:
-        """Drop the idle connections, so that the next ones are opened to where the address leads now."""
-        pool, location = self._pool, self._location
+    def reset(self, since: float = math.inf) -> None:
+        """Drop the idle connections, so that the next ones are opened to where the address leads now.
+
+        Args:
+            since: by the monotonic clock, when the trouble began: what was renewed after it stays.
+        """
+        pool, location = self._ready(), self._location
+        if pool is None or pool.renewed_at > since:
+            return
         if location is not None and location.kind == "embedded":
             _resolve(location)
-        if location is not None and location.kind == "cluster" and pool is not None and pool.lost:
+        if location is not None and location.kind == "cluster" and pool.lost:
             # redis-py asks for the new layout itself, as long as it knows a node that answers.
             self._leave(even_if_shared=True)
         else:
-            self.drop_idle()
+            self.drop_idle(since)
 
-    def drop_idle(self) -> None:
+    def drop_idle(self, since: float = math.inf) -> None:
         """Drop the idle connections: one of them was dead without a word, so the others may be, too."""
-        pool = self._pool
-        if pool is not None:
-            if pool.kept is not None:
-                pool.kept.drop_all()
-            with suppress(*_UNDROPPED):
-                drop_idle(pool.client)
+        pool = self._ready()
+        if pool is None or pool.renewed_at > since:
+            return
+        pool.renewed_at = time.monotonic()
+        if pool.kept is not None:
+            pool.kept.hand_back()
+        with suppress(*_UNDROPPED):
+            drop_idle(pool.client)
 
     def close(self) -> None:
         """Give the share back; the last one closes the pool. Twice is fine, and using the handle again opens it."""
@@ -154,7 +168,8 @@ class Transport:
             if not pool.open or (pool.shares and not even_if_shared):
                 return
             pool.open = False
-            del here.sync[self._location.url]
+            if here.sync.get(self._location.url) is pool:
+                del here.sync[self._location.url]
         pool.close()
 
 
@@ -249,24 +264,28 @@ class AsyncTransport:
         self._pool, self._pid = pool, here.pid
         return pool
 
-    async def reset(self) -> None:
-        """Drop the idle connections, so that the next ones are opened to where the address leads now."""
-        pool, location = self._pool, self._location
+    async def reset(self, since: float = math.inf) -> None:
+        """As `Transport.reset`, for the loop that runs."""
+        pool, location = self._ready(), self._location
+        if pool is None or pool.renewed_at > since:
+            return
         if location is not None and location.kind == "embedded":
             await asyncio.to_thread(_resolve, location)
-        if location is not None and location.kind == "cluster" and pool is not None and pool.lost:
+        if location is not None and location.kind == "cluster" and pool.lost:
             await pool.shut()
         else:
-            await self.drop_idle()
+            await self.drop_idle(since)
 
-    async def drop_idle(self) -> None:
-        """Drop the idle connections: one of them was dead without a word, so the others may be, too."""
-        pool = self._pool
-        if pool is not None:
-            if pool.shared is not None:
-                pool.shared.leave()
-            with suppress(*_UNDROPPED):
-                await drop_idle_async(pool.client)
+    async def drop_idle(self, since: float = math.inf) -> None:
+        """As `Transport.drop_idle`, for the loop that runs."""
+        pool = self._ready()
+        if pool is None or pool.renewed_at > since:
+            return
+        pool.renewed_at = time.monotonic()
+        if pool.shared is not None:
+            pool.shared.leave()
+        with suppress(*_UNDROPPED):
+            await drop_idle_async(pool.client)
 
     async def close(self) -> None:
         """Give this loop's share back; the last one closes the pool. Twice is fine, and using the handle opens it."""

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, NoReturn
 from urllib.parse import parse_qsl, unquote
@@ -51,6 +52,7 @@ class Location:
 
     Attributes:
         url: as it was given, secrets included: two handles of one URL share a pool.
+        mark: what was put behind it, to have a pool of its own; nobody is shown it.
         hosts: the server, the sentinels, or some nodes of the cluster.
         path: a unix socket, or the embedded server's folder.
         service: the name by which the sentinels know the primary.
@@ -69,22 +71,25 @@ class Location:
     password: str | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     sentinel_options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    mark: str = field(default="", repr=False)
 
     def __str__(self) -> str:
-        return masked(self.url)
+        return masked(self.url.removesuffix(self.mark))
 
     def with_timeout(self, seconds: float) -> Location:
         """The same place, asked by connections of its own that wait no longer than that for a connect or an answer."""
         timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-        return replace(self, url=f"{self.url}#{seconds:g}s", options={**self.options, **timeouts})
+        mark = f"#{seconds:g}s"
+        url = f"{self.url.removesuffix(self.mark)}{mark}"
+        return replace(self, url=url, mark=mark, options={**self.options, **timeouts})
 
 
 def parse(url: str) -> Location:
     """The location that a URL names.
 
     Raises:
-        ConfigurationError: an unknown scheme (the message lists the known ones), a broken URL, an unknown option, or
-            one whose value is out of bounds. The password is never shown.
+        ConfigurationError: an unknown scheme (the message lists the known ones), a broken URL, an unknown option, one
+            whose value is out of bounds, or a file of it that can't be read. The password is never shown.
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"a Redis URL is text, not {type(url).__name__}")
@@ -221,6 +226,21 @@ def _cert_reqs(text: str) -> str:
     return word
 
 
+def _file(text: str) -> str:
+    """Else it would be missed with the first connection only, and look like a server that is away."""
+    try:
+        with Path(text).open("rb"):
+            return text
+    except OSError as error:
+        raise ValueError(f"the file {text} can't be read: {error.strerror}") from None
+
+
+def _folder(text: str) -> str:
+    if not Path(text).is_dir():
+        raise ValueError(f"there is no folder {text}")
+    return text
+
+
 _TRUTHS: Final = {
     "true": True,
     "yes": True,
@@ -252,9 +272,9 @@ _OF_TLS: Final[Mapping[str, Callable[[str], Any]]] = MappingProxyType(
     {
         "ssl_cert_reqs": _cert_reqs,
         "ssl_check_hostname": _truth,
-        "ssl_ca_certs": str,
-        "ssl_ca_path": str,
-        "ssl_certfile": str,
-        "ssl_keyfile": str,
+        "ssl_ca_certs": _file,
+        "ssl_ca_path": _folder,
+        "ssl_certfile": _file,
+        "ssl_keyfile": _file,
     }
 )

@@ -28,6 +28,7 @@ CLOSE_WITHIN: Final = 1.0
 LOOK_ONCE_MORE_S: Final = 0.05
 
 _MORE: Final = object()
+_NOT_OPENED: Final = "Error connecting to it: the connection was closed"
 
 
 def can_share(client: Any) -> bool:
@@ -38,13 +39,15 @@ def can_share(client: Any) -> bool:
 class Shared:
     """The connection that the calls of one pool share, opened when there is none that is usable."""
 
-    __slots__ = ("_opening", "_pool", "_wire")
+    __slots__ = ("_closed", "_left", "_opening", "_pool", "_wire")
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._pool.max_connections -= 1
         self._wire: Wire | None = None
+        self._left: set[Wire] = set()
         self._opening: asyncio.Task[Wire] | None = None
+        self._closed = False
 
     async def execute(self, *words: Any) -> Any:
         """The answer to one command.
@@ -60,34 +63,53 @@ class Shared:
     def leave(self) -> None:
         """Open another one for the next call; what is on its way is still answered."""
         wire, self._wire = self._wire, None
-        if wire is not None:
+        if wire is not None and not wire.lost.done():
+            self._left.add(wire)
+            wire.lost.add_done_callback(lambda _: self._left.discard(wire))
             wire.retire()
 
     async def close(self) -> None:
-        """Calls that are on their way fail."""
+        """Calls that are on their way fail, and so do later ones."""
+        self._closed = True
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait({self._opening}, timeout=CLOSE_WITHIN)
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.close()
+        self.leave()
+        await asyncio.gather(*(wire.close() for wire in self._left))
 
     async def _opened(self) -> Wire:
         """The new one; all that ask meanwhile get the same, and it is opened also when they give up."""
+        self.leave()
+        if self._closed:
+            raise exceptions.ConnectionError(_NOT_OPENED)
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._open())
             self._opening.add_done_callback(self._keep)
-        return await asyncio.shield(self._opening)
+        opening, task = self._opening, asyncio.current_task()
+        cancels = 0 if task is None else task.cancelling()
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            if opening.cancelled() and (task is None or task.cancelling() == cancels):
+                raise exceptions.ConnectionError(_NOT_OPENED) from None
+            raise
 
     def _keep(self, opening: asyncio.Task[Wire]) -> None:
         self._opening = None
-        if not opening.cancelled() and opening.exception() is None:
-            self._wire = opening.result()
+        if opening.cancelled() or opening.exception() is not None:
+            return
+        self._wire = opening.result()
+        if self._closed:
+            self._wire.abort()
 
     async def _open(self) -> Wire:
         connection = self._pool.connection_class(**self._pool.connection_kwargs)
-        await connection.connect()
-        return Wire(connection)
+        try:
+            await connection.connect()
+            return Wire(connection)
+        except BaseException:
+            connection._close()
+            raise
 
 
 class Wire(asyncio.Protocol):
@@ -95,6 +117,7 @@ class Wire(asyncio.Protocol):
 
     Attributes:
         usable: it takes further calls.
+        lost: done when it is closed.
     """
 
     def __init__(self, connection: Any) -> None:
@@ -114,7 +137,7 @@ class Wire(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._in_doubt = False
         self._room: asyncio.Future[None] | None = None
-        self._lost = self._loop.create_future()
+        self.lost: asyncio.Future[None] = self._loop.create_future()
         self._transport: asyncio.Transport = connection._writer.transport
         self._transport.set_protocol(self)
 
@@ -124,7 +147,7 @@ class Wire(asyncio.Protocol):
         while self._room is not None:
             await asyncio.shield(self._room)
         if self._transport.is_closing():
-            raise exceptions.ConnectionError("Error connecting to it: the connection was lost")
+            raise exceptions.ConnectionError(_NOT_OPENED)
         answer = self._loop.create_future()
         self._send(packed)
         self._asked.append(answer)
@@ -141,11 +164,15 @@ class Wire(asyncio.Protocol):
         if not self._asked:
             self._transport.close()
 
-    async def close(self) -> None:
-        """Close at once, and return when it is closed."""
+    def abort(self) -> None:
+        """Close at once."""
         self.usable = False
         self._transport.abort()
-        await asyncio.wait({self._lost}, timeout=CLOSE_WITHIN)
+
+    async def close(self) -> None:
+        """The same, and return when it is closed."""
+        self.abort()
+        await asyncio.wait({self.lost}, timeout=CLOSE_WITHIN)
 
     def _send(self, packed: bytes) -> None:
         """At once, or, while others are on their way, with all that follows in this turn of the loop."""
@@ -190,8 +217,8 @@ class Wire(asyncio.Protocol):
         """Nobody knows what became of the calls that wait for an answer."""
         why = "Connection closed by server." if exc is None else f"Connection lost: {exc}"
         self._fail(exceptions.ConnectionError(why))
-        if not self._lost.done():
-            self._lost.set_result(None)
+        if not self.lost.done():
+            self.lost.set_result(None)
         with suppress(RuntimeError):  # the loop has ended
             self._connection._close()
 

@@ -1,4 +1,4 @@
-"""What a user of Redis's must be allowed, taken from what the scripts do, for three kinds of users."""
+"""What a user of Redis's must be allowed, taken from what the scripts do, for four kinds of users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, Literal
 from redqueue.core import script
 from redqueue.options import check_prefix, check_queue_name
 
-Role = Literal["producer", "worker", "reader"]
+Role = Literal["producer", "worker", "reader", "monitor"]
 
 _LOOKING: Final = ("data", "logs", "page", "peek", "stats", "status", "tail")
 _AUDIT: Final = ("audit_facts", "audit_fields", "audit_keys", "audit_places")
@@ -22,18 +22,23 @@ SCRIPTS: Final[Mapping[Role, Sequence[str]]] = MappingProxyType(
         "reader": (*_LOOKING, *_AUDIT),
         "producer": (*_LOOKING, "add", "cancel"),
         "worker": tuple(name for name in script.names() if name not in _FOR_TESTS),
+        "monitor": (*_LOOKING, *_AUDIT),
     }
 )
-"""What each may do: a reader looks, a producer adds and cancels too, a worker does and steers everything."""
+"""What each needs: a reader looks, a producer adds and cancels too, a worker does and steers everything, and a monitor
+is a reader who asks for the server's state too, for `redqueue doctor`.
+
+What a user could do by the same keys and commands is more: only a reader and a monitor have no command that writes."""
 
 SENT: Final[Mapping[Role, Sequence[str]]] = MappingProxyType(
     {
         "reader": ("XREAD",),
         "producer": ("PEXPIRE", "WAIT", "XREAD"),
         "worker": ("BLPOP", "PEXPIRE", "WAIT", "XREAD"),
+        "monitor": ("CONFIG|GET", "HMGET", "INFO", "SCAN", "TIME", "XREAD", "ZCOUNT"),
     }
 )
-"""What the client sends beside the scripts: it waits for events and for wakes, and asks whether an add is safe."""
+"""What the client sends beside the scripts: it waits for events and wakes, asks whether an add is safe, and looks."""
 
 NEWER: Final = ("WAITAOF",)
 """For ``durability="fsync"``; a server before 7.2 refuses a rule that names it."""
@@ -77,7 +82,7 @@ def commands(role: Role, *, evals: bool = True, fsync: bool = False, cluster: bo
     found.update(command.lower() for command in SENT[role])
     found.update(("evalsha", "eval") if evals else ("evalsha",))
     found.update(CONNECTING)
-    if fsync and role != "reader":
+    if fsync and role in ("producer", "worker"):
         found.update(command.lower() for command in NEWER)
     if cluster:
         found.update(IN_A_CLUSTER)

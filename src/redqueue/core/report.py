@@ -7,9 +7,10 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from redqueue.core.bombs import READ_DEPTH, bomb_in
 from redqueue.core.codec import encode_json
 from redqueue.defaults import MAX_LOG_LINE, MAX_PAYLOAD, MAX_PROGRESS_DATA, MAX_PROGRESS_MESSAGE
-from redqueue.errors import InvalidOption, PayloadTooLarge
+from redqueue.errors import InvalidOption, PayloadNotSerializable, PayloadTooLarge
 from redqueue.units import shown
 
 Kind: TypeAlias = Literal["p", "l", "s"]
@@ -72,6 +73,8 @@ def state_text(state: object) -> bytes:
     """
     encoded = encode_json(state)
     _bound("the checkpoint", encoded, MAX_PAYLOAD)
+    if problem := bomb_in(encoded, READ_DEPTH):  # no later run could read it
+        raise PayloadNotSerializable(f"the checkpoint is {problem}")
     return encoded
 
 

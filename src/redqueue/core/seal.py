@@ -151,7 +151,8 @@ def refuse_sealed(what: Purpose, job_id: str, stored: bytes | None) -> None:
 
 def head_of(envelope: bytes) -> bytes:
     """The first line."""
-    return envelope.partition(b"\n")[0]
+    end = envelope.find(b"\n")
+    return envelope if end < 0 else envelope[:end]
 
 
 class _Parts(NamedTuple):

@@ -21,6 +21,7 @@ class Finding:
         where: the server or the queue.
         says: what is there.
         do: what to do about it; empty when nothing is to be done.
+        denied: the user may not look at it, or not at all of it.
     """
 
     level: Level
@@ -28,6 +29,7 @@ class Finding:
     where: str
     says: str
     do: str = ""
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +56,23 @@ class QueueFacts:
     """One queue. What may not be looked at is None.
 
     Attributes:
-        format: of its layout, as stored; empty when nothing was added yet.
+        format: of its layout, as stored; empty when nothing was added yet and no worker came.
         refused: why it can't be looked at at all, in words.
         late: running jobs whose lease ended more than a lease ago.
         due: delayed jobs that should have been in line for more than a lease.
         audit: what is inconsistent; None: not looked at.
+        audit_denied: it was to be looked at.
     """
 
     name: str
-    format: str = ""
+    format: str | None = ""
     refused: str = ""
     stats: QueueStats | None = None
     lease_s: float = 30.0
     late: int | None = None
     due: int | None = None
     audit: Sequence[str] | None = None
+    audit_denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

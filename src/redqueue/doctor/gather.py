@@ -112,19 +112,22 @@ def _queue(location: Location, client: Any, name: str, prefix: str, *, audit: bo
             stats = queue.get_stats()
         except RedisRefused as error:
             return QueueFacts(name, refused=str(error))
-        stored, lease = _ask(client, "HMGET", keys["meta"], "format", "lease") or (None, None)
+        meta = _ask(client, "HMGET", keys["meta"], "format", "lease")
+        stored, lease = meta or (None, None)
         lease_ms = int(lease or 30_000)
         before = int(time.time() * 1000) - lease_ms
         if (now := _ask(client, "TIME")) is not None:
             before = int(now[0] * 1000) - lease_ms
+        audited = _audited(queue) if audit else None
         return QueueFacts(
             name,
-            (stored or b"").decode("ascii", "backslashreplace"),
+            None if meta is None else (stored or b"").decode("ascii", "backslashreplace"),
             stats=stats,
             lease_s=lease_ms / 1000,
             late=_ask(client, "ZCOUNT", keys["active"], "-inf", f"({before}"),
             due=_ask(client, "ZCOUNT", keys["delayed"], "-inf", f"({before}"),
-            audit=_audited(queue) if audit else None,
+            audit=audited,
+            audit_denied=audit and audited is None,
         )
 
 

@@ -20,9 +20,18 @@ def judge(facts: QueueFacts) -> Iterator[Finding]:
     """What there is to say of one queue."""
     where = f"queue {facts.name}"
     if facts.refused:
-        yield Finding("hint", "queue", where, f"not allowed to look: {facts.refused}", "see the page on ACLs")
+        yield Finding("hint", "queue", where, f"not allowed to look: {facts.refused}", "see the page on ACLs", True)
         return
-    if facts.format not in ("", FORMAT):
+    if _is_unknown(facts):
+        yield Finding(
+            "warning",
+            "queue",
+            where,
+            "nothing is stored under that name: no job was added, and no worker came",
+            "compare name, prefix, database and URL with a producer's",
+        )
+        return
+    if facts.format not in (None, "", FORMAT):
         yield Finding(
             "error",
             "format",
@@ -33,13 +42,16 @@ def judge(facts: QueueFacts) -> Iterator[Finding]:
         return
     for level, check, says, do in (*_flow(facts), *_stuck(facts)):
         yield Finding(level, check, where, says, do)
+    if facts.late is None or facts.due is None:
+        yield Finding("hint", "stuck", where, "not allowed to look (denied: ZCOUNT)", "see the page on ACLs", True)
     yield from _audit(facts, where)
 
 
 def strangers(facts: Facts) -> Iterator[Finding]:
     """What is to be said of keys under the prefix that no queue has, and of queues that could not be looked for."""
     if facts.searched is None:
-        yield Finding("hint", "orphans", "prefix", "not allowed to look (SCAN is denied)", "name the queues: -q NAME")
+        do = "name the queues: -q NAME"
+        yield Finding("hint", "orphans", "prefix", "not allowed to look (SCAN is denied)", do, True)
     elif facts.stranger_count:
         shown = ", ".join(facts.strangers[:MOST_SHOWN])
         more = facts.stranger_count - len(facts.strangers[:MOST_SHOWN])
@@ -59,6 +71,15 @@ def strangers(facts: Facts) -> Iterator[Finding]:
 
 
 Said = tuple[Level, str, str, str]
+
+
+def _is_unknown(facts: QueueFacts) -> bool:
+    """Queues that were searched for have keys; one that was named may have none."""
+    stats = facts.stats
+    if facts.format != "" or stats is None:
+        return False
+    ever = (stats.waiting, stats.active, stats.delayed, stats.succeeded, stats.failed, stats.cancelled, stats.workers)
+    return not stats.paused and not any(ever)
 
 
 def _flow(facts: QueueFacts) -> Iterator[Said]:
@@ -101,12 +122,14 @@ def _stuck(facts: QueueFacts) -> Iterator[Said]:
             f"{facts.due:,} delayed jobs are due for over {_age(facts.lease_s)}, and nobody takes them",
             _start(facts),
         )
-    if not facts.late and not facts.due:
+    if facts.late == 0 and facts.due == 0:
         yield "ok", "stuck", "no job is stuck", ""
 
 
 def _audit(facts: QueueFacts, where: str) -> Iterator[Finding]:
-    if facts.audit is None:
+    if facts.audit_denied:
+        yield Finding("hint", "audit", where, "not allowed to look", "see the page on ACLs", True)
+    elif facts.audit is None:
         yield Finding("hint", "audit", where, "not looked at")
     elif not facts.audit:
         yield Finding("ok", "audit", where, "all is consistent")

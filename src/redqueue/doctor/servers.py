@@ -26,8 +26,8 @@ LUA_FIXED: Final[Mapping[str, Mapping[tuple[int, int], int]]] = MappingProxyType
 def judge(facts: ServerFacts) -> Iterator[Finding]:
     """What there is to say of one server, in a fixed order."""
     for check, look in CHECKS.items():
-        for level, says, do in look(facts):
-            yield Finding(level, check, f"server {facts.place}", says, do)
+        for level, says, do, denied in look(facts):
+            yield Finding(level, check, f"server {facts.place}", says, do, denied)
 
 
 class Said(NamedTuple):
@@ -36,13 +36,14 @@ class Said(NamedTuple):
     level: Level
     says: str
     do: str = ""
+    denied: bool = False
 
 
 _UNSEEN: Final = "not allowed to look (denied: {command})"
 
 
 def _unseen(command: str, look_for: str) -> Said:
-    return Said("hint", _UNSEEN.format(command=command), f"ask who runs the server whether {look_for}")
+    return Said("hint", _UNSEEN.format(command=command), f"ask who runs the server whether {look_for}", True)
 
 
 def version_of(info: Mapping[str, Any]) -> tuple[str, tuple[int, ...]]:
@@ -150,7 +151,8 @@ def _persistence(facts: ServerFacts) -> Iterator[Said]:
                 "set appendfsync everysec",
             )
         else:
-            yield Said("ok", f"appendonly yes, appendfsync {fsync or 'not allowed to look'}")
+            told = f"appendonly yes, appendfsync {fsync or 'not allowed to look (denied: CONFIG)'}"
+            yield Said("ok", told, denied=not fsync)
     elif saves:
         yield Said(
             "warning",
@@ -190,11 +192,12 @@ def _replication(facts: ServerFacts) -> Iterator[Said]:
             "warning",
             f"{_count(replicas, 'replica')}, and min-replicas-to-write is 0: a primary that was cut off and replaced "
             "goes on taking jobs, and loses them when it comes back",
-            "CONFIG SET min-replicas-to-write 1, with min-replicas-max-lag 10",
+            "CONFIG SET min-replicas-to-write 1, with min-replicas-max-lag 10; nothing is written then while no "
+            "replica is there, so have two",
         )
     else:
-        told = "not allowed to look" if least is None else least
-        yield Said("ok", f"{_count(replicas, 'replica')}, min-replicas-to-write {told}")
+        told = "not allowed to look (denied: CONFIG)" if least is None else least
+        yield Said("ok", f"{_count(replicas, 'replica')}, min-replicas-to-write {told}", denied=least is None)
 
 
 def _timeouts(facts: ServerFacts) -> Iterator[Said]:

@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--prefix", default=DEFAULT_PREFIX, help="of all keys (redqueue)")
     add("--app-dir", default=".", metavar="FOLDER", help="where the modules are (the current one)")
     add("--log-format", choices=("text", "json"), default="text")
-    add("--check", action="store_true", help="connect, print the registry and leave")
+    add("--check", action="store_true", help="connect, print the registry, queues and seal, and leave")
     return parser
 
 

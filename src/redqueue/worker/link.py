@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from redqueue.client.faults import CAUGHT, Action, classify, to_error, told
+from redqueue.client.faults import CAUGHT, NO_CONNECTION_LEFT, Action, classify, to_error, told
 from redqueue.client.transport import AsyncTransport
 from redqueue.core.script import Call
 
@@ -26,6 +26,9 @@ LONGEST_ANSWER: Final = 60.0
 
 LATE: Final = 0.5
 """Seconds beyond those that Redis was told to wait: then the connection is taken for dead."""
+
+OPEN_EVERY: Final = 0.2
+"""Seconds from one opening of the gate to the next."""
 
 logger = logging.getLogger("redqueue.worker")
 
@@ -44,6 +47,7 @@ class Link:
         self._up.set()
         self._said_at = -60.0
         self._lost_at: float | None = None
+        self._opened_at = -60.0
         self._opening: asyncio.Task[None] | None = None
 
     @property
@@ -108,9 +112,13 @@ class Link:
             self._up.clear()
             self._lost_at = monotonic()
             self._on_lost()
+        self._say(f"Redis is away, and this worker waits for it: {why}")
+
+    def _say(self, text: str) -> None:
+        """At most once a second."""
         if monotonic() - self._said_at >= 1:
             self._said_at = monotonic()
-            logger.warning("Redis is away, and this worker waits for it: %s", why)
+            logger.warning("%s", text)
 
     def restore(self) -> None:
         """Leases are renewed: let the calls go on, by new connections. Those of before may be dead without a word."""
@@ -118,13 +126,21 @@ class Link:
             self._opening = asyncio.get_running_loop().create_task(self._open_anew())
 
     async def _open_anew(self) -> None:
-        await self._transport.drop_idle()
+        """Not more often than so: what is lost again at once would be restored for ever, without a pause."""
+        await asyncio.sleep(self._opened_at + OPEN_EVERY - monotonic())
+        try:
+            await self._transport.drop_idle(monotonic() if self._lost_at is None else self._lost_at)
+        except Exception:  # the worker's calls depend on what follows
+            logger.exception("dropping connections failed")
         self._open()
 
     def _open(self) -> None:
+        now = monotonic()
         if self._lost_at is not None:
-            logger.warning("Redis is back after %.1f s", monotonic() - self._lost_at)
+            if now - self._opened_at >= 1:
+                logger.warning("Redis is back after %.1f s", now - self._lost_at)
             self._lost_at = None
+        self._opened_at = now
         self._up.set()
 
     async def _try(self, call: Call[Any], within: float) -> tuple[Any] | None:
@@ -143,6 +159,10 @@ class Link:
         if fault.action is Action.BACK_PRESSURE:
             logger.warning("Redis refuses writes: %s", fault.explain)
             await asyncio.sleep(0.5 + random.random())  # noqa: S311 - spreading load
+            return
+        if fault in NO_CONNECTION_LEFT:
+            self._say(told(fault, error, self._transport.target))
+            await asyncio.sleep(random.uniform(0.2, 0.5))  # noqa: S311
             return
         if fault.action is Action.RECONNECT:
             await self._transport.reset()

@@ -210,6 +210,8 @@ class Runner:
         started = perf_counter()
         run.entered = True  # a task that is cancelled before its first step never runs it
         try:
+            if run.claimed.renew_until < time.monotonic():
+                run.stopped = "timeout"  # what held the loop up also kept it from being told
             if run.stopped:
                 raise asyncio.CancelledError
             outcome = returned(await self._enter(run, context))

@@ -10,14 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redqueue.client.transport import AsyncTransport, Transport
-from redqueue.client.urls import parse
+from redqueue.client.urls import Location, parse
 from redqueue.core import lease
 from redqueue.core.keys import Keys
 from redqueue.core.lease import Claimed
-from redqueue.errors import RedisError, RedisRefused, WorkerStuck
+from redqueue.errors import ConfigurationError, RedisError, RedisRefused, WorkerStuck
 from redqueue.records import LeaseGone, WorkerError, WorkerStarted, WorkerStopped
 from redqueue.registry.registry import ServiceRegistry
 from redqueue.registry.resources import OpenResources
+from redqueue.seals import described
 from redqueue.worker.config import SessionName, WorkerConfig
 from redqueue.worker.dispatch import Dispatch
 from redqueue.worker.heartbeat import Heartbeat, answer_within
@@ -71,6 +72,7 @@ class Shift:
         self._ready: Callable[[], None] = lambda: None
         self._refused: asyncio.Future[None] = self.loop.create_future()
         location = parse(config.url)
+        _check_connections(location, len(config.limits))
         self._transport = AsyncTransport(location)
         self._link = Link(self._transport, self._on_lost)
         self._slots = Slots(config.concurrency)
@@ -158,7 +160,11 @@ class Shift:
             session, lease_ms = self._session, self._config.lease_ms
             call = lease.enter(pump.keys, session.id, session.worker, session.host, session.pid, lease_ms)
             self._entering.append(pump)  # whatever becomes of this call, it may be carried out
-            entered = await self._unless_stopped(self._link.insist(call))
+            try:
+                entered = await self._unless_stopped(self._link.insist(call))
+            except RedisRefused:
+                self._entering.remove(pump)  # it was not: a queue of another format is not touched
+                raise
             if entered is None:
                 return
             pump.lease_ms = entered
@@ -171,7 +177,8 @@ class Shift:
                     lease_ms / 1000,
                 )
         queues = ", ".join(f"{pump.keys.queue}:{pump.limit}" for pump in self._pumps)
-        logger.info("%s works on %s, on %s", self._session.worker, queues, self._transport.target)
+        seal = described(self._config.seal)
+        logger.info("%s works on %s, on %s, seal: %s", self._session.worker, queues, self._transport.target, seal)
 
     async def _run(self) -> None:
         queues = tuple(self._config.limits)
@@ -359,6 +366,15 @@ class Shift:
                 self.loop.call_soon_threadsafe(told, *facts)
 
         return tell
+
+
+def _check_connections(location: Location, queues: int) -> None:
+    """Each queue has two reads that wait at the server, on the wake list and on the inbox; calls need one more."""
+    most, needed = location.options.get("max_connections", 2 * queues + 1), 2 * queues + 1
+    if most < needed:
+        raise ConfigurationError(
+            f"max_connections={most} of the URL is too few for a worker of {queues} queues: it needs {needed} or more"
+        )
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> list[BaseException | None]:

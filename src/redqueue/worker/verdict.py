@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from redqueue.core.bombs import READ_DEPTH, bomb_in
 from redqueue.core.codec import encode_json
 from redqueue.core.lease import ErrorFacts
 from redqueue.core.lifecycle import Outcome, Raised, Returned, Snoozed
@@ -53,6 +54,8 @@ def returned(value: object) -> Outcome:
     if len(result) > MAX_PAYLOAD:
         size = f"{len(result):,} bytes as JSON, more than {MAX_PAYLOAD:,}"
         return raised(ResultNotSerializable(f"the result is {size}: store it elsewhere and return its key"), {})
+    if problem := bomb_in(result, READ_DEPTH):  # nobody could read it
+        return raised(ResultNotSerializable(f"the result is {problem}"), {})
     return Returned(result)
 
 

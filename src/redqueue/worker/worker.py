@@ -22,7 +22,7 @@ from redqueue.defaults import (
 from redqueue.errors import ConfigurationError, InvalidOption, Seconds
 from redqueue.options import RunOptions
 from redqueue.registry.registry import ServiceRegistry
-from redqueue.seals import Seal
+from redqueue.seals import Seal, described
 from redqueue.units import shown, to_ms
 from redqueue.worker.config import WorkerConfig
 from redqueue.worker.loop import run_in_loop
@@ -166,7 +166,7 @@ class Worker:
             raise failed[0]
 
     async def check(self) -> list[str]:
-        """Ask Redis about each queue, as ``--check`` does, and change nothing: a line a queue.
+        """Ask Redis about each queue, as ``--check`` does, and change nothing: a line a queue, and one of the seal.
 
         Raises:
             RegistrationError, RedisUnavailable, RedisRefused: what stands in the way of working.
@@ -185,7 +185,7 @@ class Worker:
             stats = await runner.run(inspect.get_stats(runner.keys))
             lines.append(f"queue     {name}: {stats.waiting} waiting, {stats.delayed} delayed, {stats.workers} workers")
             await runner.close()
-        return lines
+        return [*lines, f"seal      {described(config.seal)}"]
 
     async def __aenter__(self) -> Self:
         """Serve in a task between enter and exit; entering waits until it works."""

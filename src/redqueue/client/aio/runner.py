@@ -92,16 +92,17 @@ class AsyncRunner:
         """
         if until is not None and until.done():
             return
+        tried_at = time.monotonic()
         try:
             await self._transport.wait_for_entry(self.keys["events"], after, seconds, until)
         except CAUGHT as error:
             if until is not None and until.done():
                 return
-            trouble = Trouble(self.patience, self._transport.target, time.monotonic())
+            trouble = Trouble(self.patience, self._transport.target, tried_at)
             with suppress(RedisUnavailable):
                 trouble.wait_after(error, time.monotonic())
             await asyncio.sleep(random.uniform(0.1, 1))  # noqa: S311 - spreading load, not a secret
-            await self._renew_connections(trouble)
+            await self._renew_connections(trouble, tried_at)
 
     def closing(self) -> asyncio.Future[None]:
         """It is done once this is closed in this event loop."""
@@ -130,22 +131,23 @@ class AsyncRunner:
         self, call: Call[Any], error: Exception, began: float, until: asyncio.Future[None] | None
     ) -> Any:
         send = self._transport.send if call.durability == "memory" else self._transport.send_and_confirm
-        trouble = Trouble(self.patience, self._transport.target, began)
+        trouble, tried_at = Trouble(self.patience, self._transport.target, began), began
         while True:
             await asyncio.sleep(trouble.wait_after(error, time.monotonic()))
             if until is not None and until.done():
                 raise RedisUnavailable("The queue's handle was closed", sent=trouble.sent)
-            await self._renew_connections(trouble)
+            await self._renew_connections(trouble, tried_at)
+            tried_at = time.monotonic()
             try:
                 return await send(call)
             except CAUGHT as again:
                 error = again
 
-    async def _renew_connections(self, trouble: Trouble) -> None:
+    async def _renew_connections(self, trouble: Trouble, since: float) -> None:
         if trouble.reconnect:
-            await self._transport.reset()
+            await self._transport.reset(since)
         elif trouble.unanswered:
-            await self._transport.drop_idle()
+            await self._transport.drop_idle(since)
 
 
 def _forget_closed(by_loop: dict[asyncio.AbstractEventLoop, Any]) -> None:

@@ -85,16 +85,17 @@ class Runner:
             if until.done():
                 return
             seconds = min(seconds, _UNTIL_S)
+        tried_at = time.monotonic()
         try:
             self._transport.wait_for_entry(self.keys["events"], after, seconds, until)
         except CAUGHT as error:
             if until is not None and until.done():
                 return
-            trouble = Trouble(self.patience, self._transport.target, time.monotonic())
+            trouble = Trouble(self.patience, self._transport.target, tried_at)
             with suppress(RedisUnavailable):
                 trouble.wait_after(error, time.monotonic())
             time.sleep(random.uniform(0.1, 1))  # noqa: S311 - spreading load, not a secret
-            self._renew_connections(trouble)
+            self._renew_connections(trouble, tried_at)
 
     def closing(self) -> Future[None]:
         """It is done once this is closed."""
@@ -117,19 +118,20 @@ class Runner:
 
     def _send_again(self, call: Call[Any], error: Exception, began: float, until: Future[None] | None) -> Any:
         send = self._transport.send if call.durability == "memory" else self._transport.send_and_confirm
-        trouble = Trouble(self.patience, self._transport.target, began)
+        trouble, tried_at = Trouble(self.patience, self._transport.target, began), began
         while True:
             time.sleep(trouble.wait_after(error, time.monotonic()))
             if until is not None and until.done():
                 raise RedisUnavailable("The queue's handle was closed", sent=trouble.sent)
-            self._renew_connections(trouble)
+            self._renew_connections(trouble, tried_at)
+            tried_at = time.monotonic()
             try:
                 return send(call, until)
             except CAUGHT as again:
                 error = again
 
-    def _renew_connections(self, trouble: Trouble) -> None:
+    def _renew_connections(self, trouble: Trouble, since: float) -> None:
         if trouble.reconnect:
-            self._transport.reset()
+            self._transport.reset(since)
         elif trouble.unanswered:
-            self._transport.drop_idle()
+            self._transport.drop_idle(since)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from time import monotonic
 from typing import Any, Final, TypeAlias
+from weakref import getweakrefcount
 
 from redqueue.worker.run import Run
 
@@ -46,7 +48,8 @@ class Coroutines:
         left = self._waits.get(run.prepared.binding.key, 0)
         if left:
             self._waits[run.prepared.binding.key] = left - 1
-            run.task = self._loop.create_task(self._carry(run), context=self._scope.copy())
+            # Not by the loop: an eager factory would begin it here.
+            run.task = asyncio.Task(self._carry(run), loop=self._loop, context=self._scope.copy())
             return
         self._line.append(run)
         if self._turn is None:
@@ -54,7 +57,7 @@ class Coroutines:
 
     def _begin_turn(self) -> None:
         turn = self._turn = object()
-        task = self._loop.create_task(self._take_turn(turn), context=self._scope.copy())
+        task = asyncio.Task(self._take_turn(turn), loop=self._loop, context=self._scope.copy())
         # It ends its turn itself, but for a task that was cancelled before it began.
         task.add_done_callback(lambda _: self._end_turn(turn))
 
@@ -68,6 +71,7 @@ class Coroutines:
         task = asyncio.current_task()
         assert task is not None
         until = monotonic() + LONGEST_TURN
+        untouched = _traces(task)
         try:
             while self._line and monotonic() < until:
                 for _ in range(len(self._line)):
@@ -77,7 +81,8 @@ class Coroutines:
                     try:
                         waits_for = scope.run(carried.send, None)
                     except StopIteration:
-                        if _is_marked(task):
+                        run.task = None
+                        if _traces(task) != untouched:
                             return
                         continue
                     self._hand_over(run, turn)
@@ -96,9 +101,15 @@ class Coroutines:
             self.enter(other)
 
 
-def _is_marked(task: asyncio.Task[None]) -> bool:
-    """Whether the run that has just ended left a cancel behind, which would hit another one."""
-    return task.cancelling() > 0 or bool(getattr(task, "_must_cancel", False))
+def _traces(task: asyncio.Task[None]) -> tuple[object, ...]:
+    """What a run can leave on its task, and would hit another one: a cancel, or somebody who knows the task.
+
+    Who knows it may cancel it later (a timer, a child, a generator that holds a time-out), call back at its end, or
+    keep something by it. That is no harm to a task that has ended, and so the task ends.
+    """
+    known = sys.getrefcount(task) + getweakrefcount(task)
+    callbacks = len(getattr(task, "_callbacks", None) or ())
+    return known, callbacks, task.get_name(), task.cancelling(), getattr(task, "_must_cancel", False)
 
 
 class _Rest:
@@ -115,6 +126,7 @@ class _Rest:
         step = self._scope.run
         waits_for = self._waits_for
         act: Callable[[Any], object]
+        told: Any
         while True:
             try:
                 answer = yield waits_for
@@ -124,5 +136,6 @@ class _Rest:
                 act, told = self._carried.send, answer
             try:
                 waits_for = step(act, told)
+                told = None  # an error would keep its frames
             except StopIteration:
                 return
