@@ -199,6 +199,7 @@ _CODE: Final = re.compile(r"(?:.*@user_script: ?\d+: )?-?([A-Z]+) ", re.DOTALL)
 _MOST_QUOTED: Final = 200
 _TLS_HINTS: Final = (
     ("redis://", "reset by peer", "; if that port speaks TLS, the URL begins with rediss://"),
+    ("redis://", "while writing to socket", "; if that port speaks TLS, the URL begins with rediss://"),
     ("redis://", "closed by server", "; if that port speaks TLS, the URL begins with rediss://"),
     ("rediss://", "Timeout connecting", "; the host may be away, or that port not speak TLS"),
 )
