@@ -70,7 +70,7 @@ class Entry(msgspec.Struct):
 
     name: str
     language: str
-    library: str
+    package: str = msgspec.field(name="library")
     version: str
     page: str
     settings: str

@@ -26,7 +26,7 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One entry of the table.
 
     Attributes:
-        library, version: as its registry names them; the version is what its pins say.
+        package, version: as its registry names them; the version is what its pins say.
         page: the documentation from which `settings` come.
         settings: which ones, and why they are the fastest that are documented.
         acknowledged: "late" when a job is done, "early" when it is taken.
@@ -38,7 +38,7 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     language: str
-    library: str
+    package: str = msgspec.field(name="library")
     version: str
     page: str
     settings: str

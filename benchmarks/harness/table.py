@@ -167,7 +167,7 @@ def _note(entry: Entry) -> str:
             if why:
                 missing.setdefault(why, []).append(kind.title)
     told = [f"{'; '.join(titles)} {why}." for why, titles in missing.items()]
-    settings = f"{_named(entry)}: {entry.library} {entry.version}. {entry.settings} [{entry.page}]."
+    settings = f"{_named(entry)}: {entry.package} {entry.version}. {entry.settings} [{entry.page}]."
     return " ".join([settings, *([entry.notes] if entry.notes else []), *told])
 
 

@@ -39,11 +39,11 @@ def test_a_peers_folder_is_complete_and_its_pins_match(folder: Path) -> None:
     assert set(peer.figures) <= set(MEASUREMENTS)
     for text in (peer.page, peer.settings, peer.results, peer.retries, peer.lost_on_crash):
         assert text.strip()
-    if peer.library == "redqueue-jobs":
+    if peer.package == "redqueue-jobs":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         assert peer.version == project["version"]
     else:
-        assert pins(folder)[peer.library] == peer.version
+        assert pins(folder)[peer.package] == peer.version
 
 
 def test_every_folder_describes_itself() -> None:
