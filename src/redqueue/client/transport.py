@@ -338,14 +338,8 @@ async def _execute_by_client(pool: AsyncPool, *words: Any) -> Any:
     assert task is not None
     before = task.cancelling()
     try:
-        return await pool.client.execute_command(*words)
-    except RedisClusterException:
-        pool.lost = True
-        raise
-    except Exception as error:
-        if isinstance(error, CAUGHT) or (pool.open and not is_cut(error)):
-            raise
-        raise ConnectionError(CUT) from error
+        with in_our_words(pool):
+            return await pool.client.execute_command(*words)
     finally:
         if task.cancelling() > before:
             raise asyncio.CancelledError
