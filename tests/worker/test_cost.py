@@ -116,8 +116,8 @@ async def test_a_job_whose_token_was_lost_is_found_by_the_next_look(
     monkeypatch.setattr(pump_module, "LOOK_EVERY", 0.5)
     ran, block_on = asyncio.Event(), Link.block_on
 
-    async def deaf(link: Link, wake: str, seconds: float) -> bool:
-        return await block_on(link, f"{wake}:nobody", seconds)
+    async def deaf(link: Link, wake: str, *args: Any) -> bool:
+        return await block_on(link, f"{wake}:nobody", *args)
 
     async def note(data: Any) -> None:
         ran.set()

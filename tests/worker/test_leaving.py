@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 from redqueue import AsyncQueue, ConfigurationError, Queue, RedisRefused, ServiceRegistry, Worker
+from redqueue.client import shares
 from redqueue.core.script import Call
 from redqueue.worker import shift as shift_module
 from redqueue.worker.link import Link
@@ -301,24 +303,42 @@ def test_a_plain_function_that_ends_after_its_worker_raises_nothing_in_its_threa
 
 
 async def test_a_cancel_that_the_blocking_read_drops_holds_no_worker_up(
-    make_worker: MakeWorker, queue: AsyncQueue, monkeypatch: pytest.MonkeyPatch
+    make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Faults: A01."""
-    watching = asyncio.Event()
-    dropped: list[str] = []
+    """As redis-py does where the worker has no wires.
 
-    async def block_on(link: Link, wake: str, seconds: float) -> None:
+    Faults: A01.
+    """
+    watching, dropped = asyncio.Event(), 0
+    execute: Any = redis.asyncio.Redis.execute_command
+
+    async def drops(client: redis.asyncio.Redis, *words: Any) -> Any:
+        nonlocal dropped
+        if words[0] != "BLPOP":
+            return await execute(client, *words)
         watching.set()
-        while len(dropped) < 3:  # more than a worker that leaves cancels by the way
+        while dropped < 3:  # more than a worker that leaves cancels by the way
             try:
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(30)
             except asyncio.CancelledError:
-                dropped.append(wake)
+                dropped += 1
+        raise asyncio.CancelledError
 
-    monkeypatch.setattr(Link, "block_on", block_on)
+    monkeypatch.setattr(shares, "can_share", lambda client: False)
+    monkeypatch.setattr(redis.asyncio.Redis, "execute_command", drops)
     worker = make_worker()
     async with worker:
         await watching.wait()
         async with asyncio.timeout(2):
             await worker.stop()
-    assert len(dropped) == 3
+    assert dropped == 3
+
+
+async def test_a_worker_that_blocks_on_its_wake_list_stops_at_once(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    async with worker:
+        (pump,) = shift_of(worker)._pumps
+        async with asyncio.timeout(2):
+            while pump._watch is None:
+                await asyncio.sleep(0)
+            await worker.stop()

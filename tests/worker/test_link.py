@@ -64,7 +64,7 @@ class Crowded:
     def __init__(self, times: int) -> None:
         self.times = times
 
-    async def wait_on(self, wake: str, seconds: float) -> object:
+    async def wait_on(self, wake: str, seconds: float, until: asyncio.Future[None]) -> object:
         self.times -= 1
         if self.times >= 0:
             raise MaxConnectionsError("Too many connections")
@@ -77,7 +77,7 @@ async def test_a_lack_of_connections_is_no_outage(caplog: pytest.LogCaptureFixtu
     link = Link(transport, lambda: pytest.fail("it took that for an outage"))
     began = time.monotonic()
     for _ in range(2):
-        assert not await link.block_on("wake", 1)
+        assert not await link.block_on("wake", 1, asyncio.get_running_loop().create_future())
     assert time.monotonic() - began >= 0.4
     assert link.is_up
     assert len(caplog.messages) == 1

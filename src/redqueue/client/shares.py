@@ -19,7 +19,7 @@ from redqueue.client.faults import CAUGHT
 from redqueue.client.kept import Kept
 from redqueue.client.pools import connect, connect_async, most_at_once, of_one_server
 from redqueue.client.urls import Location
-from redqueue.client.waiting import Held
+from redqueue.client.waiting import Held, Waits
 from redqueue.client.wire import Shared, can_share
 
 
@@ -56,6 +56,7 @@ class AsyncPool:
 
     Attributes:
         shared: the connection of all calls; None: redis-py finds one for each call.
+        waits: the connections of reads that wait at the server; None: the same.
         gate: as many of those as may be on their way at once.
         confirming: half as many, of those that wait for a replica or a disk.
     """
@@ -63,6 +64,7 @@ class AsyncPool:
     client: Any
     close: Callable[[], Any]
     shared: Shared | None = None
+    waits: Waits | None = None
     shares: WeakSet[Any] = field(default_factory=WeakSet)
     open: bool = True
     lost: bool = False
@@ -81,8 +83,10 @@ class AsyncPool:
     def connected(cls, location: Location) -> AsyncPool:
         """A new one, of the loop that runs."""
         client, close = connect_async(location)
-        shared = Shared(client.connection_pool) if of_one_server(location) and can_share(client) else None
-        return cls(client, close, shared, loop=asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        if not of_one_server(location) or not can_share(client):
+            return cls(client, close, loop=loop)
+        return cls(client, close, Shared(client.connection_pool), Waits(client.connection_pool), loop=loop)
 
     async def shut(self) -> None:
         """Close it, whoever has a share."""
@@ -139,6 +143,8 @@ async def _closed_with_loop(pools: dict[str, AsyncPool], url: str, pool: AsyncPo
             del pools[url]
         if pool.shared is not None:
             await pool.shared.close()
+        if pool.waits is not None:
+            await pool.waits.close()
         with suppress(*CAUGHT):
             closing: Awaitable[None] = pool.close()
             await closing

@@ -207,18 +207,23 @@ class AsyncTransport:
     async def send_and_confirm(self, call: Call[Any]) -> Confirmation:
         """As `Transport.send_and_confirm`."""
         pool = self._ready() or await self._opened()
+        if pool.waits is not None:
+            await pool.waits.make_room()
         async with pool.confirming, pool.gate:
             with in_our_words(pool):
                 told: Confirmation = await at_leisure(confirming.send_async(pool.client, call, pool.probed))
                 return told
 
-    async def wait_on(self, wake: str, seconds: float) -> Any:
+    async def wait_on(self, wake: str, seconds: float, until: asyncio.Future[None] | None = None) -> Any:
         """Take what is in a list, or wait that long at most for it: (key, item), or None. Other calls go on.
 
         Raises what redis-py raises.
+
+        Args:
+            until: ends the waiting when it is done.
         """
         pool = self._ready() or await self._opened()
-        return await _read_at_leisure(pool, *blocking_pop(pool.client, wake, seconds))
+        return await _read_at_leisure(pool, blocking_pop(pool.client, wake, seconds), until)
 
     async def wait_for_entry(
         self, stream: str, after: str, seconds: float, until: asyncio.Future[None] | None = None
@@ -233,13 +238,16 @@ class AsyncTransport:
         pool = self._ready() or await self._opened()
         with process().held.one_more(pool.client) as held:
             if held:
-                await _read_at_leisure(pool, *blocking_read(pool.client, stream, after, seconds), until=until)
+                await _read_at_leisure(pool, blocking_read(pool.client, stream, after, seconds), until)
             else:
                 await asyncio.sleep(min(seconds, LOOK_AGAIN_S))
 
     async def client(self) -> Any:
         """The redis-py client, opened when there is none for the loop that runs."""
-        return (self._ready() or await self._opened()).client
+        pool = self._ready() or await self._opened()
+        if pool.waits is not None:
+            await pool.waits.make_room()
+        return pool.client
 
     def _ready(self) -> AsyncPool | None:
         pool = self._pool
@@ -284,6 +292,8 @@ class AsyncTransport:
         pool.renewed_at = time.monotonic()
         if pool.shared is not None:
             pool.shared.leave()
+        if pool.waits is not None:
+            await pool.waits.drop_idle()
         with suppress(*_UNDROPPED):
             await drop_idle_async(pool.client)
 
@@ -345,9 +355,12 @@ async def _execute_by_client(pool: AsyncPool, *words: Any) -> Any:
             raise asyncio.CancelledError
 
 
-async def _read_at_leisure(pool: AsyncPool, *words: Any, until: asyncio.Future[None] | None = None) -> Any:
+async def _read_at_leisure(pool: AsyncPool, words: tuple[Any, ...], until: asyncio.Future[None] | None) -> Any:
     """What a read that waits at the server says; None when `until` was done before."""
-    return await at_leisure(_execute_by_client(pool, *words), until)
+    if pool.waits is None:
+        return await at_leisure(_execute_by_client(pool, *words), until)
+    with in_our_words(pool):
+        return await pool.waits.read(words, until)
 
 
 async def _take_turn(gate: asyncio.Semaphore) -> None:

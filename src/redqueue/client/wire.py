@@ -141,14 +141,24 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport = connection._writer.transport
         self._transport.set_protocol(self)
 
-    async def execute(self, words: tuple[Any, ...]) -> Any:
-        """The answer to one command."""
+    @property
+    def at_rest(self) -> bool:
+        """Whether it takes further calls, and none waits for an answer."""
+        return self.usable and not self._asked and not self._transport.is_closing()
+
+    async def execute(self, words: tuple[Any, ...], answer: asyncio.Future[Any] | None = None) -> Any:
+        """The answer to one command.
+
+        Args:
+            answer: a future for it; who sets it meanwhile waits no longer.
+        """
         packed: bytes = hiredis.pack_command(words)
         while self._room is not None:
             await asyncio.shield(self._room)
         if self._transport.is_closing():
             raise exceptions.ConnectionError(_NOT_OPENED)
-        answer = self._loop.create_future()
+        if answer is None:
+            answer = self._loop.create_future()
         self._send(packed)
         self._asked.append(answer)
         try:

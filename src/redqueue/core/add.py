@@ -18,7 +18,6 @@ from redqueue.options import AddAnswer, Durability, plan_job
 ADD: Final = load("add")
 MOST_A_CALL: Final = 1000
 MOST_BYTES: Final = 4 * 1024 * 1024
-_ANSWERS: Final[dict[str, AddAnswer]] = {"c": "created", "d": "duplicate"}
 
 
 class NewJob(msgspec.Struct, frozen=True):
@@ -139,4 +138,5 @@ def _read(raw: Any) -> list[Stored]:
     if word == b"stale":
         raise RedisRefused("a later call of the same producer lane was carried out before: two producers share a lane")
     letters, _, position = word.decode().partition(" ")
-    return [Stored(_ANSWERS[letter], position if letter == "c" else "") for letter in letters]
+    told = {"c": Stored("created", position), "d": Stored("duplicate", "")}
+    return [told[letter] for letter in letters]

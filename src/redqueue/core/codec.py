@@ -119,17 +119,28 @@ def encode_json(data: object) -> bytes:
     return encoded
 
 
-def make_head(job_type: str, label: str, created_ms: int, data: object, given: Given, **asked: str | None) -> Head:
+def make_head(
+    job_type: str,
+    label: str,
+    created_ms: int,
+    data: object,
+    given: Given,
+    *,
+    sub_account_id: str | None = None,
+    user_id: str | None = None,
+) -> Head:
     """The head of a job; who asked is taken from the data when it isn't given.
 
     Raises:
         PayloadTooLarge: the label has more than 256 characters, or an id of who asked more than 128.
     """
-    sub_account_id = asked.get("sub_account_id") or _asker(data, "subAccountId", "sub_account_id")
-    user_id = asked.get("user_id") or _asker(data, "userId", "user_id")
+    sub_account_id = sub_account_id or _asker(data, "subAccountId", "sub_account_id")
+    user_id = user_id or _asker(data, "userId", "user_id")
     _bound("label", label, MAX_LABEL)
-    _bound("sub_account_id", sub_account_id or "", _MAX_ASKER)
-    _bound("user_id", user_id or "", _MAX_ASKER)
+    if sub_account_id:
+        _bound("sub_account_id", sub_account_id, _MAX_ASKER)
+    if user_id:
+        _bound("user_id", user_id, _MAX_ASKER)
     return Head(job_type, label, created_ms, sub_account_id, user_id, given)
 
 
@@ -139,9 +150,19 @@ _SCALARS: Final = frozenset((str, bool, type(None)))
 def _look_through(value: object, path: str, depth: int) -> None:
     """Raise for what JSON would change in values that carry no annotation; typed ones are msgspec's affair."""
     kind = type(value)
-    if kind in _SCALARS:
-        return
-    if kind is int:
+    if kind is dict or isinstance(value, Mapping):
+        _check_depth(path, depth)
+        for key, item in value.items():  # type: ignore[attr-defined]
+            if type(key) is not str:
+                raise _refused(path, f"a key of type {type(key).__name__}: JSON has only text keys")
+            if type(item) not in _SCALARS:  # most are, and need no path
+                _look_through(item, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list | tuple):
+        _check_depth(path, depth)
+        for n, item in enumerate(value):
+            if type(item) not in _SCALARS:
+                _look_through(item, f"{path}[{n}]", depth + 1)
+    elif kind is int:
         if not -(2**63) <= value < 2**64:  # type: ignore[operator]
             raise _refused(path, "an integer beyond 64 bits: pass it as text")
     elif kind is float:
@@ -149,16 +170,6 @@ def _look_through(value: object, path: str, depth: int) -> None:
             raise _refused(path, "not a finite number")
     elif isinstance(value, set | frozenset):
         raise _refused(path, "a set, which JSON doesn't have: pass a list")
-    elif isinstance(value, Mapping):
-        _check_depth(path, depth)
-        for key, item in value.items():
-            if type(key) is not str:
-                raise _refused(path, f"a key of type {type(key).__name__}: JSON has only text keys")
-            _look_through(item, f"{path}.{key}", depth + 1)
-    elif isinstance(value, list | tuple):
-        _check_depth(path, depth)
-        for n, item in enumerate(value):
-            _look_through(item, f"{path}[{n}]", depth + 1)
 
 
 def _check_depth(path: str, depth: int) -> None:

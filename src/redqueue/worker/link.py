@@ -81,16 +81,16 @@ class Link:
         self._open()
         return call.read(answer[0])
 
-    async def block_on(self, wake: str, seconds: float) -> bool:
-        """Wait for a token, a while, or the loss of the connection: whatever comes first.
+    async def block_on(self, wake: str, seconds: float, until: asyncio.Future[None]) -> bool:
+        """Wait for a token, a while, `until`, or the loss of the connection: whatever comes first.
 
         Answers whether Redis said that no token came.
         """
         await self._up.wait()
         try:
             async with asyncio.timeout(seconds + LATE):
-                # A token has no data: losing one, as when this is cancelled, loses nothing.
-                return await self._transport.wait_on(wake, seconds) is None
+                # A token has no data: losing one, as when this is given up, loses nothing.
+                return await self._transport.wait_on(wake, seconds, until) is None and not until.done()
         except CAUGHT as error:
             await self._endure(error)
             return False

@@ -33,8 +33,6 @@ LONGEST_BLOCK: Final = 4.2
 LOOK_EVERY: Final = 12.0
 """Seconds after which an idle queue is looked at though nobody said a word: who took the token may have died."""
 
-INTERRUPT_EVERY: Final = 0.1
-
 logger = logging.getLogger("redqueue.worker")
 
 
@@ -99,7 +97,7 @@ class Pump:
         self._departed = 0
         self._answered = 0
         self._answer = asyncio.Event()
-        self._watch: asyncio.Task[bool] | None = None
+        self._watch: asyncio.Future[None] | None = None
         self._renewing: set[asyncio.Task[None]] = set()
         self._cancelled_early: dict[str, int] = {}
         self.dry = asyncio.Event()
@@ -215,8 +213,8 @@ class Pump:
 
     def look_again(self) -> None:
         """End a block on the wake list: something changed that the list doesn't tell."""
-        if self._watch is not None:
-            _interrupt(self._watch)
+        if self._watch is not None and not self._watch.done():
+            self._watch.set_result(None)
         self._owed = True
         self.dry.clear()
         self._changed.set()
@@ -395,15 +393,12 @@ class Pump:
 
         None does when Redis says that no token came, and the last trip was a moment ago.
         """
-        loop = asyncio.get_running_loop()
         quiet = False
-        self._watch = loop.create_task(self._link.block_on(self.keys["wake"], LONGEST_BLOCK))
+        self._watch = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait([self._watch])
-            if not self._watch.cancelled():
-                quiet = self._watch.result() and monotonic() - self._looked_at < LOOK_EVERY
+            quiet = await self._link.block_on(self.keys["wake"], LONGEST_BLOCK, self._watch)
+            quiet = quiet and monotonic() - self._looked_at < LOOK_EVERY
         finally:
-            self._watch.cancel()
             self._watch = None
             if not quiet:
                 self._owed = self._more = True
@@ -437,10 +432,3 @@ class Pump:
         self._prefetch.hold_up()
         for run in stale:
             self.release(run)
-
-
-def _interrupt(watch: asyncio.Task[bool]) -> None:
-    """Cancel it until it has ended: redis-py drops a cancel that comes in the same turn of the loop as an answer."""
-    if not watch.done():
-        watch.cancel()
-        asyncio.get_running_loop().call_later(INTERRUPT_EVERY, _interrupt, watch)
