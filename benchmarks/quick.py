@@ -12,8 +12,10 @@ import json
 import statistics
 import sys
 import time
+from asyncio.subprocess import DEVNULL
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import redis
 import redis.asyncio
@@ -23,6 +25,7 @@ from redqueue.core import add
 from redqueue.core.keys import Keys
 from redqueue.embedded import PrivateServer
 
+HERE = Path(__file__).parent
 PAYLOAD = {"n": 0, "text": "x" * 80}
 registry = ServiceRegistry()
 
@@ -129,6 +132,20 @@ async def bare(url: str, calls: int) -> float:
         return calls / (time.perf_counter() - began)
 
 
+async def start_to_first_job(url: str) -> float:
+    """Milliseconds from the start of a worker's process to its first run of a job that waits."""
+    async with AsyncQueue("first", url) as queue:
+        job = await queue.add("first")
+        arguments = ["-m", "redqueue.worker", "first_job:registry", "-q", "first", "--url", url]
+        began = time.monotonic_ns()
+        worker = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=HERE, stderr=DEVNULL)
+        try:
+            return (int(await job.result(30)) - began) / 1e6
+        finally:
+            worker.terminate()
+            await worker.wait()
+
+
 async def bytes_a_job(url: str, jobs: int) -> float:
     """Memory that one waiting job with a 100-byte payload takes in Redis."""
     with redis.Redis.from_url(url) as client, Queue("memory", url) as queue:
@@ -153,6 +170,7 @@ def measures(scale: float) -> Mapping[str, tuple[str, Measure]]:
         "  floor: bare EVALSHA, async": ("calls/s", lambda url: bare_async(url, few)),
         "add, one at a time, sync": ("jobs/s", lambda url: add_one(url, few)),
         "  floor: bare EVALSHA, sync": ("calls/s", lambda url: bare(url, few)),
+        "start of a worker's process to its first job": ("ms", start_to_first_job),
         "memory a waiting job": ("bytes", lambda url: bytes_a_job(url, many)),
     }
 

@@ -93,6 +93,8 @@ function obey(command, producer) {
   switch (command.do) {
     case "add_one":
       return timed(oneByOne, producer.add, makePayloads(jobs));
+    case "add_one_sync":
+      return { unsupported: "one kind of producer only" };
     case "add_bulk":
       return timed(producer.bulk, makePayloads(jobs));
     case "add_fifty":
