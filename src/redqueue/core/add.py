@@ -20,7 +20,7 @@ MOST_A_CALL: Final = 1000
 MOST_BYTES: Final = 4 * 1024 * 1024
 
 
-class NewJob(msgspec.Struct, frozen=True):
+class NewJob(msgspec.Struct, frozen=True, gc=False):
     """One job, checked and encoded: nothing about it can be refused any more but by Redis.
 
     `read` makes of its result what its adder was promised; None: nothing was.
