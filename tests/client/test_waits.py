@@ -198,3 +198,20 @@ async def test_a_read_that_is_cancelled_while_its_connection_opens_loses_no_plac
         await asyncio.wait([reading])
         await waits.drop_idle()
         assert not pool.client.connection_pool._in_use_connections, turns
+
+
+async def test_a_pool_that_is_closed_at_any_moment_leaves_no_connection_and_no_read_behind(
+    server: PrivateServer, admin: redis.Redis
+) -> None:
+    """After each number of turns of the loop."""
+    for turns in range(60):
+        handle = AsyncTransport(parse(server.url))
+        reading = asyncio.ensure_future(handle.wait_on("a", 30))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if handle._pool is None:  # it has not begun
+            reading.cancel()
+        await handle.close()
+        with pytest.raises((ConnectionError, asyncio.CancelledError)):
+            await asyncio.wait_for(reading, 5)
+    assert ours(admin, 0) == 0

@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from redis.exceptions import ConnectionError
+
 from redqueue.client.leisure import at_leisure
 from redqueue.client.pools import connections_of
 from redqueue.client.wire import Wire
@@ -47,10 +49,11 @@ class Waits:
     Wires are taken from a pool of redis-py's and count as in use there, so that its limit holds.
     """
 
-    __slots__ = ("_at_rest", "_pool", "_waiting")
+    __slots__ = ("_at_rest", "_closed", "_pool", "_waiting")
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self._closed = False
         self._waiting: set[_Borrowed] = set()
         self._at_rest: list[_Borrowed] = []
 
@@ -81,7 +84,8 @@ class Waits:
             await self._give_back(self._at_rest.pop())
 
     async def close(self) -> None:
-        """Close all of them: a read that waits fails."""
+        """Close all of them: reads that wait fail, and so do later ones."""
+        self._closed = True
         for borrowed in self._waiting:
             borrowed.close()
         await self.drop_idle()
@@ -97,6 +101,9 @@ class Waits:
     async def _open(self) -> None:
         """One more at rest, so that none is lost when whom it was opened for has given up."""
         self._at_rest.append(_Borrowed(await self._pool.get_connection()))
+        if self._closed:
+            await self.drop_idle()
+            raise ConnectionError("Error connecting to it: the handle was closed")
 
     async def _give_back(self, borrowed: _Borrowed) -> None:
         borrowed.close()
