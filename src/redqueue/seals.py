@@ -109,7 +109,9 @@ def seal_from_env(environ: Mapping[str, str]) -> Seal | None:
         return None
     if text and path:
         raise ConfigurationError(f"{VARIABLES[0]} and {VARIABLES[1]} are both set: unset one of them")
-    return _read("REDQUEUE_SEAL", text.encode()) if text else _read(f"{VARIABLES[1]}={path}", _content(path))
+    if path:
+        return _read(f"{VARIABLES[1]}={path}", _content(path))
+    return _read(VARIABLES[0], text.encode(errors="surrogateescape"))  # the bytes that it had, if they are no UTF-8
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):

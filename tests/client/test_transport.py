@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import redis
 import redis.asyncio
 from redis.exceptions import MaxConnectionsError
 
-from redqueue import AsyncQueue, Queue, embedded
-from redqueue.client import transport, wire
+from redqueue import AsyncQueue, NotConfirmed, Queue, RedisUnavailable, embedded
+from redqueue.client import confirming, shares, transport, wire
+from redqueue.client.patience import Patience
 from redqueue.client.pools import CLIENT_NAME
-from redqueue.client.shares import process
+from redqueue.client.shares import Process, process
 from redqueue.client.transport import AsyncTransport, Transport, locate
 from redqueue.client.urls import parse
 from redqueue.core import inspect
@@ -188,6 +190,29 @@ async def test_a_task_does_not_wait_for_its_turn_for_ever(
     await handle.close()
 
 
+@pytest.mark.parametrize("held", ["gate", "confirming"])
+async def test_a_durable_add_does_not_wait_for_its_turn_for_ever_and_says_that_nothing_was_stored(
+    server: PrivateServer, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    """Each of those before it may keep its turn for the 5 s for which Redis waits."""
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", 0.01)
+    monkeypatch.setattr(confirming, "CONFIRM_MS", 1)
+    async with AsyncQueue("q", f"{server.url}&max_connections=2") as queue:
+        queue._runner.patience = Patience(unsent=0.05)
+        await queue.get_stats()
+        gate = getattr(queue._runner._transport._pool, held)
+        while not gate.locked():
+            await gate.acquire()
+        async with asyncio.timeout(10):
+            with pytest.raises(RedisUnavailable, match="Nothing was carried out") as raised:
+                await queue.add("t", durability="replica")
+        assert not raised.value.sent
+        gate.release()
+        with pytest.raises(NotConfirmed):  # there is no replica
+            await queue.add("t", durability="replica")
+        assert (await queue.get_stats()).waiting == 1
+
+
 def test_a_forked_child_opens_connections_of_its_own(server: PrivateServer, admin: Any, keys: Keys) -> None:
     """Faults: A03."""
     handle = Transport(parse(server.url))
@@ -200,6 +225,24 @@ def test_a_forked_child_opens_connections_of_its_own(server: PrivateServer, admi
     assert handle.send(inspect.get_stats(keys))
     handle.close()
     assert ours(admin, 0) == 0
+
+
+def test_the_threads_of_a_fresh_child_share_its_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find their parent's, and make one of their own at the same time."""
+    inherited, at_once = Process(), threading.Barrier(2, timeout=10)
+    inherited.pid = -1
+    make = Process.__init__
+
+    def make_at_once(self: Process, parent: Process | None = None) -> None:
+        make(self, parent)
+        at_once.wait()
+
+    monkeypatch.setattr(shares, "_here", inherited)
+    monkeypatch.setattr(Process, "__init__", make_at_once)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = (started.result() for started in [threads.submit(process), threads.submit(process)])
+    assert first is second is process()
+    assert first.parent is inherited
 
 
 def ours_in_child(server: PrivateServer, handle: Transport) -> bool:

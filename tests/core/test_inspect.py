@@ -341,11 +341,19 @@ def test_data_that_does_not_fit_says_where_and_never_what(world: World, data: An
     assert "666" not in str(caught.value)
 
 
-@pytest.mark.parametrize("stored", [b"?", b'["sms","",1]\n{"number', b'["sms","",1]\n\xff'])
-def test_data_of_a_corrupt_job_is_refused(world: World, stored: bytes) -> None:
+@pytest.mark.parametrize(
+    ("stored", "why"),
+    [
+        (b"?", "what Redis holds is not a job of redqueue's: JSON is malformed"),
+        (b'["sms","",1]\n{"number', "its data can't be read: Input data was truncated"),
+        (b'["sms","",1]\n\xff', "its data can't be read: JSON is malformed"),
+        (b'["sms","",1]\n' + b"[" * 300 + b"]" * 300, "its data can't be read: JSON is nested deeper than 256"),
+    ],
+)
+def test_data_of_a_corrupt_job_is_refused(world: World, stored: bytes, why: str) -> None:
     world.add("a")
     world.client.set(world.keys.job("a"), stored)
-    with pytest.raises(CorruptEnvelope, match="job a"):
+    with pytest.raises(CorruptEnvelope, match=f"^job a: {why}"):
         world(inspect.get_data(world.keys, "a"))
 
 

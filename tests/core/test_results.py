@@ -34,10 +34,20 @@ def test_a_result_is_decoded_for_each_who_waits() -> None:
     assert value_of("a", Ending("completed")) is None
 
 
-@pytest.mark.parametrize("stored", [b"{", b"\xff", b"[" * 100_000])
-def test_a_result_that_is_not_json_is_said_so(stored: bytes) -> None:
-    with pytest.raises(CorruptEnvelope, match="job a"):
+@pytest.mark.parametrize(
+    ("stored", "why"),
+    [
+        (b"{", "Input data was truncated"),
+        (b"\xff", "JSON is malformed: invalid character (byte 0)"),
+        (b"[" * 100_000, "JSON is nested deeper than 256"),
+        (b"9" * 5_000, "JSON holds an integer of more than 20 digits; send it as text"),
+    ],
+    ids=["cut", "bytes", "deep", "digits"],
+)
+def test_a_result_that_can_not_be_read_says_why(stored: bytes, why: str) -> None:
+    with pytest.raises(CorruptEnvelope) as caught:
         value_of("a", Ending("completed", stored))
+    assert str(caught.value) == f"job a: its result can't be read: {why}"
 
 
 def test_a_failure_is_text() -> None:

@@ -373,6 +373,16 @@ def test_a_late_copy_of_a_renewal_gives_nothing_back_to_a_session_that_left(
     assert [name for name, _ in wire.client.zscan_iter(wire.keys["sessions"])] == [b"t"]
 
 
+def test_a_late_copy_of_an_entry_lists_no_session_that_left(wire: Wire, session: Session, other: Session) -> None:
+    """Nor does its lease, which the others would have to take."""
+    late = lease.enter(wire.keys, session.name, "host:s", "host", 7, 2 * LEASE)
+    session.leave()
+    before = wire.everything()
+    assert wire(late) == LEASE
+    assert wire.everything() == before
+    assert [name for name, _ in wire.client.zscan_iter(wire.keys["sessions"])] == [b"t"]
+
+
 # P13, P14
 
 

@@ -24,7 +24,18 @@ from redqueue.core import inspect, lease, steer, sweep
 from redqueue.core.add import add
 from redqueue.core.keys import Keys
 from redqueue.core.lease import NO_REPORTS, Claimed, ListRule, Reports, Settles, Trip
-from redqueue.core.lifecycle import Complete, Crash, Fail, Release, RetryIn, RunRules, Settlement, SnoozeFor, words_of
+from redqueue.core.lifecycle import (
+    FOR_ANOTHER,
+    Complete,
+    Crash,
+    Fail,
+    Release,
+    RetryIn,
+    RunRules,
+    Settlement,
+    SnoozeFor,
+    words_of,
+)
 from redqueue.testing.model import FINISHED, STATES, Model
 
 if TYPE_CHECKING:
@@ -68,7 +79,8 @@ settlements: st.SearchStrategy[Settlement] = st.sampled_from(
         RetryIn(2000, ERROR),
         SnoozeFor(0, ""),
         SnoozeFor(3000, "busy"),
-        SnoozeFor(3000, "no such job type"),
+        SnoozeFor(3000, FOR_ANOTHER + "no such job type"),
+        SnoozeFor(0, FOR_ANOTHER + "no such key"),
         Release(),
         Release("interrupted"),
         Crash(),
@@ -223,6 +235,15 @@ class Programs(RuleBasedStateMachine):
     def enter(self, lease_ms: int) -> None:
         worker = Worker(f"s{len(self.workers) + len(self.gone)}")
         self.workers.append(worker)
+        self.enter_both(worker, lease_ms)
+
+    @precondition(lambda self: self.gone)
+    @rule(who=picks, lease_ms=lease_lengths)
+    def enter_late(self, who: int, lease_ms: int) -> None:
+        """A copy of its first call, when it has left or is dead."""
+        self.enter_both(self.gone[who % len(self.gone)], lease_ms)
+
+    def enter_both(self, worker: Worker, lease_ms: int) -> None:
         call = lease.enter(self.wire.keys, worker.name, f"host:{worker.name}", "host", 7, lease_ms)
         assert self.wire(call) == self.model.enter(worker.name, f"host:{worker.name}", lease_ms)
 

@@ -184,6 +184,24 @@ def holds(replica: PrivateServer, queue: str, job_id: str) -> bool:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_server_that_lost_its_scripts_is_not_waited_for_twice(handles: Handles) -> None:
+    """There is no replica: what Redis was asked to wait for the call that it could not carry out counts."""
+    with PrivateServer() as server, admin(server) as client, handles.open("q", server.url) as queue:
+        with pytest.raises(NotConfirmed):
+            handles.do(queue.add("t", durability="replica"))
+        client.script_flush()
+        with admin(server) as spy, spy.monitor() as monitor:
+            with pytest.raises(NotConfirmed):
+                handles.do(queue.add("t", job_id="last", durability="replica"))
+            client.ping()
+            asked_for = []
+            while (command := monitor.next_command()["command"]) != "PING":
+                asked_for += [int(command.split()[-1])] if command.startswith("WAIT ") else []
+        assert asked_for == [QUICK_MS, 1]
+        assert has(server, "last")
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_durable_add_follows_a_queue_to_another_node(cluster: Cluster, handles: Handles) -> None:
     """There are no replicas here, so it says NotConfirmed, once, wherever the queue is."""
     home, away = cluster.primaries[cluster.place_of("q")], cluster.primaries[(cluster.place_of("q") + 1) % 3]

@@ -165,12 +165,23 @@ async def test_json_in_utf8_is_taken_as_it_is(client: httpx.AsyncClient) -> None
     assert (await client.post("/sms", content=b"1", headers=compressed)).status_code == 415
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"NaN", b"\xff", b"[" * 100_000, b'{"a":1}x'])
-async def test_what_is_not_json_is_refused(
-    client: httpx.AsyncClient, service: AsyncJobQueueService, body: bytes
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "Input data was truncated"),
+        (b"{", "Input data was truncated"),
+        (b"NaN", "JSON is malformed: invalid character (byte 0)"),
+        (b"\xff", "JSON is malformed: invalid character (byte 0)"),
+        (b"[" * 100_000, "JSON is nested deeper than 256"),
+        (b'{"a":1}x', "JSON is malformed: trailing characters (byte 8)"),
+    ],
+    ids=["empty", "cut", "nan", "bytes", "deep", "more"],
+)
+async def test_what_can_not_be_read_is_refused_with_the_reason(
+    client: httpx.AsyncClient, service: AsyncJobQueueService, body: bytes, why: str
 ) -> None:
     answer = await client.post("/sms", content=body, headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()["detail"]) == (400, "the body is not JSON")
+    assert (answer.status_code, answer.json()["detail"]) == (400, f"the body can't be read: {why}")
     assert await waiting(service) == 0
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from redqueue import JobContext
+from redqueue.worker.executors.coroutine import Coroutines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -69,6 +72,28 @@ async def test_one_that_waits_has_the_task_to_itself_and_its_contextvars_to_the_
     await work()
     assert ends == {(True, True): COUNT}
     assert len(set(tasks)) == COUNT // 3
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_eager_tasks_begin_no_run_within_what_starts_it(
+    queue: AsyncQueue, registry: ServiceRegistry, work: Work
+) -> None:
+    """That is mostly the end of another run: the stack would grow by each."""
+    found: set[tuple[int, bool]] = set()
+
+    async def wait(n: int) -> None:
+        within = [one.frame.f_code for one in inspect.stack(0)]
+        found.add((SEEN.get(), Coroutines.enter.__code__ in within))
+        SEEN.set(n)
+        if n % 2:
+            await asyncio.sleep(0)
+
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009
+    registry.register_processor("wait", wait)
+    await add(queue, "wait", 200)
+    await work(concurrency=2)
+    assert await succeeded(queue) == 200
+    assert found == {(-1, False)}
 
 
 async def test_a_job_that_waits_keeps_none_behind_it_from_beginning(

@@ -144,6 +144,7 @@ async def test_a_stored_format_of_another_release_is_refused(
         try:
             with pytest.raises(RedisRefused, match="another format"):
                 await asyncio.wait_for(make_worker().serve(), 5)
+            assert client.keys("redqueue:{q}:session:*") == []  # it left nothing there, not even by leaving
             with pytest.raises(RedisRefused, match="another format"):
                 await queue.add("hold")
         finally:

@@ -6,18 +6,18 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 from redis.exceptions import ConnectionError
 
-from redqueue import AsyncQueue, RedisFull, ServiceRegistry, Worker
+from redqueue import AsyncQueue, RedisFull, RedisRefused, ServiceRegistry, Worker
 from redqueue.client.transport import AsyncTransport
 from redqueue.embedded import PrivateServer
 
-from .conftest import MakeWorker, echo
+from .conftest import MakeWorker
 
 
 @pytest.fixture
@@ -215,23 +215,58 @@ async def test_a_worker_drains_a_full_server(
     assert counted == Counter(range(100))
 
 
-async def test_a_worker_that_redis_refuses_ends_and_says_why(
-    registry: ServiceRegistry, queue: AsyncQueue, server: PrivateServer, admin: redis.Redis
-) -> None:
-    """Faults: A12."""
-    from redqueue import RedisRefused
+def take_rights(admin: redis.Redis) -> None:
+    admin.acl_setuser("limited", enabled=True, commands=["-evalsha", "-eval"])
 
-    registry.register_processor("ok", echo)
+
+def change_password(admin: redis.Redis) -> None:
+    admin.acl_setuser("limited", enabled=True, passwords=["-right", "+another"])
+    for client in admin.client_list():
+        if client["user"] == "limited":
+            admin.client_kill_filter(_id=client["id"])
+
+
+@pytest.mark.no_audit  # the lease of the job that is held is left to end
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+@pytest.mark.parametrize(("refuse", "why"), [(take_rights, "ACL"), (change_password, "password")])
+async def test_a_worker_that_redis_refuses_ends_at_once_and_says_why(
+    registry: ServiceRegistry,
+    queue: AsyncQueue,
+    server: PrivateServer,
+    admin: redis.Redis,
+    refuse: Callable[[redis.Redis], None],
+    why: str,
+    busy: bool,
+) -> None:
+    """It waits for no job whose outcome nobody would take: that is cancelled.
+
+    Faults: A12.
+    """
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    @registry.processor("hold")
+    async def hold(data: None) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    if busy:
+        await queue.add("hold")
     admin.acl_setuser("limited", enabled=True, passwords=["+right"], commands=["+@all"], keys=["*"])
     mark = "&" if "?" in server.url else "?"
     worker = Worker(["q"], f"{server.url}{mark}username=limited&password=right", registry=registry, lease=1)
     try:
         serving = asyncio.create_task(worker.serve())
         async with asyncio.timeout(5):
-            while (await queue.get_stats()).workers == 0:
+            while (await queue.get_stats()).workers == 0 or started.is_set() < busy:
                 await asyncio.sleep(0.01)
-        admin.acl_setuser("limited", enabled=True, commands=["-evalsha", "-eval"])
-        with pytest.raises(RedisRefused, match="ACL"):
-            await asyncio.wait_for(serving, 20)
+        refuse(admin)
+        since = time.monotonic()
+        with pytest.raises(RedisRefused, match=why):
+            await asyncio.wait_for(serving, 60)
+        assert time.monotonic() - since < 4  # shorter than any time that a worker gives its outcomes
     finally:
         admin.acl_deluser("limited")
+    assert cancelled.is_set() == busy

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 import redis
 
@@ -22,11 +23,27 @@ from redqueue import (
     JobData,
     JobStatus,
     ServiceRegistry,
+    Signed,
+    Worker,
 )
+from redqueue.testing import advance_async
 
 from .conftest import MakeWorker, Work, status_of
 
 Outcome = Callable[..., Awaitable[JobStatus]]
+
+
+tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
+
+
+class Checked(msgspec.Struct):
+    seen: ClassVar[list[str]]
+
+    name: str
+
+    def __post_init__(self) -> None:
+        self.seen.append(tenant.get())
+        tenant.set("the check's")
 
 
 class Sms(JobData[Any], kw_only=True):
@@ -144,7 +161,6 @@ async def test_the_context_says_which_job_runs(
 async def test_contextvars_of_the_worker_reach_its_threads_and_stay_apart(
     registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker
 ) -> None:
-    tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
     seen: list[str] = []
 
     @registry.processor("plain")
@@ -162,6 +178,27 @@ async def test_contextvars_of_the_worker_reach_its_threads_and_stay_apart(
     await make_worker(burst=True, concurrency=1).serve()
     assert seen == ["the worker's"] * 6
     assert tenant.get() == "the worker's"
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+async def test_a_classs_own_checks_have_the_contextvars_of_the_worker(
+    registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker, kind: str
+) -> None:
+    """Neither those of the job whose end starts this one, nor what the check before left, nor none."""
+    seen: list[str] = []
+    Checked.seen = seen
+
+    def plain(data: Checked) -> None:
+        tenant.set(data.name)
+
+    async def coroutine(data: Checked) -> None:
+        tenant.set(data.name)
+
+    registry.processor("checked")(plain if kind == "plain" else coroutine)
+    await queue.add_many([("checked", {"name": f"job {n}"}) for n in range(4)])
+    tenant.set("the worker's")
+    await make_worker(burst=True, concurrency=1).serve()
+    assert seen == ["the worker's"] * 4
 
 
 async def test_data_that_does_not_fit_fails_at_once_and_enters_nothing(
@@ -200,12 +237,30 @@ async def test_an_unknown_type_waits_and_then_fails(
     assert (status.error or "").startswith("UnknownJobType: job type 'never-heard-of'")
 
 
+async def test_workers_that_lack_different_things_wait_for_a_job_no_longer_than_one_would(
+    queue: AsyncQueue, real_url: str, work: Work
+) -> None:
+    """One has no keys, one another key, one doesn't know the name: each says so, and the time counts on."""
+    signed = {name: Signed({name: name.encode() * 32}) for name in ("a", "b")}
+    async with AsyncQueue("q", real_url, seal=signed["a"]) as sealed:
+        job = await sealed.add("never-heard-of", 1)
+        said: list[str] = []
+        for lacking in ({}, {"seal": signed["b"]}, {"seal": signed["a"]}, {}):
+            await work(unknown_grace=100, **lacking)
+            said.append((await status_of(job)).message or "")
+            await advance_async(queue, 30)
+        for message, part in zip(said, ["pass seal=", "there are b", "'never-heard-of'", "pass seal="], strict=True):
+            assert message.startswith("waits for a worker that can run it: ")
+            assert part in message
+        await work(unknown_grace=100, seal=signed["a"])
+        status = await status_of(job)
+    assert (status.state, status.attempts) == ("failed", 1)
+    assert (status.error or "").startswith("UnknownJobType: ")
+
+
 async def test_a_worker_that_knows_the_type_takes_over_what_waits(
     real_url: str, queue: AsyncQueue, work: Work, make_worker: MakeWorker, registry: ServiceRegistry
 ) -> None:
-    from redqueue import Worker
-    from redqueue.testing import advance_async
-
     job = await queue.add("new", 1)
     await work()
     newer = ServiceRegistry()

@@ -7,14 +7,29 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from redqueue import AsyncQueue, Discard, JobContext, Retry, ServiceRegistry, Snooze
+from redqueue.core.bombs import READ_DEPTH
 from redqueue.core.lease import Claimed
 from redqueue.core.report import LINE
 from redqueue.worker.reports import Desk
 
 from .conftest import Ghost, MakeWorker, Work, status_of
+
+
+class Nest(msgspec.Struct, array_like=True):
+    """A type of an author's: it may nest deeper than plain data."""
+
+    within: Nest | int = 0
+
+    @classmethod
+    def of_depth(cls, depth: int) -> Nest:
+        nest = cls()
+        for _ in range(depth - 1):
+            nest = cls(nest)
+        return nest
 
 
 async def test_progress_is_seen_while_the_job_runs(
@@ -175,6 +190,67 @@ async def test_what_can_not_be_told_fails_the_attempt(
     status = await status_of(job)
     assert status.status == "failed"
     assert (status.error or "").startswith(error)
+
+
+@pytest.mark.parametrize("execution", ["loop", "thread"])
+async def test_what_is_nested_as_deep_as_can_be_read_comes_back(
+    registry: ServiceRegistry, queue: AsyncQueue, work: Work, execution: str
+) -> None:
+    restored: list[Any] = []
+
+    def tell(data: None, context: JobContext) -> Nest:
+        if context.restored is None:
+            context.progress(0.5, "half", Nest.of_depth(READ_DEPTH - 1))
+            context.checkpoint(Nest.of_depth(READ_DEPTH))
+            raise Retry(0)
+        restored.append(context.restored)
+        return Nest.of_depth(READ_DEPTH)
+
+    async def tell_here(data: None, context: JobContext) -> Nest:
+        return tell(data, context)
+
+    registry.processor("nests")(tell if execution == "thread" else tell_here)
+    job = await queue.add("nests")
+    await work()
+    status = await status_of(job)
+    assert (status.state, status.progress, status.message) == ("completed", 0.5, "half")
+    deepest = msgspec.to_builtins(Nest.of_depth(READ_DEPTH))
+    assert restored == [deepest]
+    assert await job.result(0) == status.result == deepest
+    async for event in queue.events(since="0", kinds={"progress"}):
+        assert event.facts["data"] == deepest[0]
+        break
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (
+            lambda context: context.progress(0.5, None, Nest.of_depth(READ_DEPTH)),
+            "PayloadNotSerializable: the progress data is nested deeper than 255",
+        ),
+        (
+            lambda context: context.checkpoint(Nest.of_depth(READ_DEPTH + 1)),
+            "PayloadNotSerializable: the checkpoint is nested deeper than 256",
+        ),
+        (
+            lambda context: Nest.of_depth(READ_DEPTH + 1),
+            "ResultNotSerializable: the result is nested deeper than 256",
+        ),
+    ],
+    ids=["progress", "checkpoint", "result"],
+)
+async def test_what_is_nested_too_deep_to_be_read_is_not_written(
+    registry: ServiceRegistry, queue: AsyncQueue, work: Work, bad: Callable[[JobContext], Any], error: str
+) -> None:
+    @registry.processor("nests")
+    def tell(data: None, context: JobContext) -> Any:
+        return bad(context)
+
+    job = await queue.add("nests", retries=0)
+    await work()
+    status = await status_of(job)
+    assert (status.state, status.error) == ("failed", error)
 
 
 async def test_strange_text_is_told(registry: ServiceRegistry, queue: AsyncQueue, work: Work) -> None:

@@ -39,6 +39,28 @@ async def test_a_coroutine_that_takes_too_long_is_cancelled_and_retried(
     assert (status.status, status.result, attempts) == ("completed", "done", [1, 2])
 
 
+async def test_a_run_whose_time_was_over_before_it_began_is_not_entered(
+    registry: ServiceRegistry, queue: AsyncQueue, work: Work, soon_stuck: None
+) -> None:
+    """Its lease is not renewed any more, so another worker may have it."""
+    entered: list[str] = []
+
+    @registry.processor("hog")
+    async def hog(data: None) -> None:
+        entered.append("hog")
+        time.sleep(0.5)  # noqa: ASYNC251 - it holds the loop up
+
+    @registry.processor("late", timeout=0.1)
+    async def late(data: None) -> None:
+        entered.append("late")
+
+    await queue.add_many([("hog", None), ("late", None)], retries=0)
+    await work(concurrency=2)
+    (status,) = await queue.jobs("failed")
+    assert (entered, status.job_type) == (["hog"], "late")
+    assert status.error == "TimeoutError: the run took longer than its timeout of 0.1 s"
+
+
 async def test_the_last_attempt_that_takes_too_long_fails_the_job(registry: ServiceRegistry, outcome: Outcome) -> None:
     told: list[str] = []
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from redis import RedisCluster
@@ -43,9 +44,10 @@ def send(client: Any, call: Call[Any], probed: set[tuple[str, str]]) -> Confirma
     if probe not in probed:
         _check(call, _together(client, call, [PROBES[call.durability]])[0])
         probed.add(probe)
-    replies = _together(client, call, _words(client, call, whole=False))
+    began = monotonic()
+    replies = _together(client, call, _words(client, call, CONFIRM_MS))
     if _lacks_script(replies[0]):
-        replies = _together(client, call, _words(client, call, whole=True))
+        replies = _together(client, call, _words(client, call, _left(began), whole=True))
     return _read(replies)
 
 
@@ -57,13 +59,19 @@ async def send_async(client: Any, call: Call[Any], probed: set[tuple[str, str]])
     if probe not in probed:
         _check(call, (await _together_async(client, call, [PROBES[call.durability]]))[0])
         probed.add(probe)
-    replies = await _together_async(client, call, _words(client, call, whole=False))
+    began = monotonic()
+    replies = await _together_async(client, call, _words(client, call, CONFIRM_MS))
     if _lacks_script(replies[0]):
-        replies = await _together_async(client, call, _words(client, call, whole=True))
+        replies = await _together_async(client, call, _words(client, call, _left(began), whole=True))
     return _read(replies)
 
 
-def _words(client: Any, call: Call[Any], *, whole: bool) -> list[Words]:
+def _left(began: float) -> float:
+    """Redis waited for what its connection wrote before: what that didn't confirm in time, nothing later will."""
+    return CONFIRM_MS - (monotonic() - began) * 1000
+
+
+def _words(client: Any, call: Call[Any], within_ms: float, *, whole: bool = False) -> list[Words]:
     script, keys = call.script, call.keys
     head = ("EVAL", script.text) if whole else ("EVALSHA", script.sha)
     options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
@@ -72,7 +80,7 @@ def _words(client: Any, call: Call[Any], *, whole: bool) -> list[Words]:
     return [
         (*head, len(keys), *keys, *call.args),
         ("PEXPIRE", keys[0], _RECORD_MS),
-        (*QUESTIONS[call.durability], int(max(1, min(CONFIRM_MS, longest)))),  # 0 would be for ever
+        (*QUESTIONS[call.durability], int(max(1, min(within_ms, longest)))),  # 0 would be for ever
     ]
 
 

@@ -104,6 +104,7 @@ class Process:
     def __init__(self, parent: Process | None = None) -> None:
         self.pid = os.getpid()
         self.parent = parent
+        self.heirs: dict[int, Process] = {}
         self.lock = threading.Lock()
         self.sync: dict[str, Pool] = {}
         self.held = Held()
@@ -128,9 +129,11 @@ _here = Process()
 def process() -> Process:
     """This one's."""
     global _here
-    if _here.pid != os.getpid():
-        _here = Process(_here)
-    return _here
+    here = _here
+    if here.pid != os.getpid():
+        # Several threads of a fresh child may come here at once: setdefault gives all of them the same one.
+        here = _here = here.heirs.setdefault(os.getpid(), Process(here))
+    return here
 
 
 async def _closed_with_loop(pools: dict[str, AsyncPool], url: str, pool: AsyncPool) -> AsyncGenerator[None]:

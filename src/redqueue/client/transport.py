@@ -6,9 +6,9 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -209,7 +209,7 @@ class AsyncTransport:
         pool = self._ready() or await self._opened()
         if pool.waits is not None:
             await pool.waits.make_room()
-        async with pool.confirming, pool.gate:
+        async with _turn(pool.confirming), _turn(pool.gate):
             with in_our_words(pool):
                 told: Confirmation = await at_leisure(confirming.send_async(pool.client, call, pool.probed))
                 return told
@@ -361,6 +361,15 @@ async def _read_at_leisure(pool: AsyncPool, words: tuple[Any, ...], until: async
         return await at_leisure(_execute_by_client(pool, *words), until)
     with in_our_words(pool):
         return await pool.waits.read(words, until)
+
+
+@asynccontextmanager
+async def _turn(gate: asyncio.Semaphore) -> AsyncGenerator[None]:
+    await _take_turn(gate)
+    try:
+        yield
+    finally:
+        gate.release()
 
 
 async def _take_turn(gate: asyncio.Semaphore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -45,17 +46,17 @@ def bomb_in(raw: bytes, most: int = MAX_DEPTH) -> str:
     return ""
 
 
-def decode(raw: bytes, type: Any = Any) -> Any:
+def decode(raw: bytes, type: Any = Any, dec_hook: Callable[[Any, Any], Any] | None = None) -> Any:
     """Decode what was stored, whoever stored it.
 
     Raises:
-        msgspec.DecodeError: not JSON, not of that type, or a bomb.
+        msgspec.DecodeError: not JSON, or a bomb, as its text says; or not of that type.
         UnicodeDecodeError: not UTF-8.
     """
     problem = bomb_in(raw, READ_DEPTH)
     if problem:
         raise msgspec.DecodeError(f"JSON is {problem}" if problem.startswith("nested") else f"JSON holds {problem}")
-    return msgspec.json.decode(raw, type=type)
+    return msgspec.json.decode(raw, type=type, dec_hook=dec_hook)
 
 
 def _depth(bare: bytes) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 import msgspec
 
-from redqueue.core.bombs import READ_DEPTH, bomb_in, decode
+from redqueue.core.bombs import decode
 from redqueue.core.codec import Head, open_envelope
 from redqueue.core.keys import Keys
 from redqueue.core.lease import ErrorFacts
@@ -309,15 +309,13 @@ def _age_s(first: bytes | None, now_ms: int) -> float | None:
 
 
 def _decode(job_id: str, data: bytes, type: Any) -> Any:
-    if problem := bomb_in(data, READ_DEPTH):
-        raise CorruptEnvelope(f"job {job_id}: its data is JSON with {problem}")
     try:
-        return msgspec.json.decode(data, type=type, dec_hook=_validate)
+        return decode(data, type, _validate)
     except msgspec.ValidationError as error:
         raise InvalidArguments(f"the data of job {job_id} does not fit: {_without_value(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         refuse_sealed("data", job_id, data)
-        raise CorruptEnvelope(f"job {job_id}: its data is not JSON") from error
+        raise CorruptEnvelope(f"job {job_id}: its data can't be read: {error}") from error
 
 
 def _validate(type: Any, value: Any) -> Any:

@@ -108,6 +108,8 @@ class Release(msgspec.Struct, frozen=True, gc=False):
 
 
 INTERRUPTED: Final = "its last run was interrupted"
+FOR_ANOTHER: Final = "waits for a worker that can run it: "
+"""What the note of such a job begins with, whichever worker wrote it; lua/lib/again.lua knows it, too."""
 
 
 class Crash(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ def progress_text(done: object, message: object, data: object) -> bytes:
     Raises:
         InvalidOption: `done` is not from 0 to 1, or `message` is no text.
         PayloadTooLarge: the message is longer than 1 KiB, or the data longer than 4 KiB.
-        PayloadNotSerializable: the data is not JSON.
+        PayloadNotSerializable: the data is not JSON, or nested deeper than can be read.
     """
     if done is not None and (
         isinstance(done, bool) or not isinstance(done, int | float) or not math.isfinite(done) or not 0 <= done <= 1
@@ -47,6 +47,7 @@ def progress_text(done: object, message: object, data: object) -> bytes:
     _bound("the progress message", (told or "").encode(), MAX_PROGRESS_MESSAGE)
     encoded = b"null" if data is None else encode_json(data)
     _bound("the progress data", encoded, MAX_PROGRESS_DATA)
+    _refuse_unreadable("the progress data", encoded, READ_DEPTH - 1)  # it is stored within an array
     return msgspec.json.encode(Progress(done, told, msgspec.Raw(encoded)))
 
 
@@ -69,17 +70,21 @@ def state_text(state: object) -> bytes:
 
     Raises:
         PayloadTooLarge: more than 1 MiB.
-        PayloadNotSerializable: it is not JSON.
+        PayloadNotSerializable: it is not JSON, or nested deeper than can be read.
     """
     encoded = encode_json(state)
     _bound("the checkpoint", encoded, MAX_PAYLOAD)
-    if problem := bomb_in(encoded, READ_DEPTH):  # no later run could read it
-        raise PayloadNotSerializable(f"the checkpoint is {problem}")
+    _refuse_unreadable("the checkpoint", encoded, READ_DEPTH)
     return encoded
 
 
 def _clean(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _refuse_unreadable(what: str, encoded: bytes, most: int) -> None:
+    if problem := bomb_in(encoded, most):
+        raise PayloadNotSerializable(f"{what} is {problem}")
 
 
 def _bound(what: str, encoded: bytes, limit: int) -> None:

@@ -380,4 +380,4 @@ def _decode(job_id: str, stored: bytes) -> Any:
         return decode(stored) if stored else None
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         refuse_sealed("result", job_id, stored)
-        raise CorruptEnvelope(f"job {job_id}: its result is not JSON") from error
+        raise CorruptEnvelope(f"job {job_id}: its result can't be read: {error}") from error

@@ -1,5 +1,5 @@
 --- A worker starts: make its session known, and agree on one lease length for the queue.
---- @key session  hash: worker, host, pid, lease that it asked for, seen
+--- @key session  hash: worker, host, pid, lease that it asked for, seen, left
 --- @key sessions zset: session -> last seen ms
 --- @key meta     hash: lease, format
 --- @arg session_id text
@@ -14,6 +14,8 @@
 local stored = redis.call('HGET', meta, 'format')
 if stored and stored ~= format then return {state = 'format', lease = 0} end
 local current = tonumber(redis.call('HGET', meta, 'lease') or 0)
+-- A late copy must not bring a session back that has left, nor its lease.
+if redis.call('HEXISTS', session, 'left') == 1 then return {state = 'ok', lease = current} end
 local others = redis.call('ZCOUNT', sessions, now - 2 * math.max(current, wanted), '+inf')
 -- Leases of different lengths in one queue would break the guard: nobody alive gets a shorter one than it renews by.
 local lease = others > 0 and math.max(current, wanted) or wanted

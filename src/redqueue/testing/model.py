@@ -145,12 +145,15 @@ class Model(Stored):
 
     def enter(self, session: str, worker: str, wanted: int) -> int:
         """Make a session known. Answers the lease: the longest that a living worker asked for."""
-        longest = max(self.meta.get("lease", 0), wanted)
+        current = self.meta.get("lease", 0)
+        if "left" in self.sessions.setdefault(session, Session()).facts:
+            return int(current)
+        longest = max(current, wanted)
         living = any(at >= self.now - 2 * longest for at in self.seen.values())
         self.meta["format"] = 1
         self.meta["lease"] = lease = longest if living else wanted
         facts = {"worker": worker, "host": "host", "pid": "7", "lease": wanted, "seen": self.now}
-        self.sessions.setdefault(session, Session()).facts.update(facts)
+        self.sessions[session].facts.update(facts)
         self.seen[session] = self.now
         self._touch()
         return int(lease)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from redqueue.core.lease import Claimed
+from redqueue.core.lifecycle import FOR_ANOTHER
 
 SPAN: Final = 2**42
 HALF: Final = 2**41
@@ -71,10 +72,9 @@ class Job:
 
     def take_note(self, now: int, why: str) -> None:
         """Why it waits; the same reason again holds since it held first."""
-        if not why:
-            self.note = None
-        elif self.note is None or self.note[1] != why:
-            self.note = (now, why)
+        since, before = self.note or (now, "")
+        still = why == before or (why.startswith(FOR_ANOTHER) and before.startswith(FOR_ANOTHER))
+        self.note = (since if still else now, why) if why else None
 
     @property
     def order(self) -> int:

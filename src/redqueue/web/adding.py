@@ -37,7 +37,7 @@ async def read_data(request: Request) -> tuple[Any, Request]:
     try:
         data = decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "the body is not JSON") from error
+        raise Problem(400, f"the body can't be read: {error}") from error
     _refuse_respelled(data)
     return data, Request(request.scope, _again(body, request.receive))
 

@@ -100,8 +100,9 @@ class Runner:
     def start(self, pump: Pump, claimed: Claimed) -> None:
         """Run a job in a slot that was taken for it. Whatever is wrong with it concerns it alone."""
         try:
-            run = self._prepare(pump, claimed)
-        except BaseException as error:  # a class's own check may raise anything
+            # By itself: a class's own check is the first of a job's code that runs.
+            run = self._scope.copy().run(self._prepare, pump, claimed)
+        except BaseException as error:  # which may raise anything
             self._settle_unstarted(pump, claimed, error)
             return
         self._runs[claimed] = run

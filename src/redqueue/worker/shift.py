@@ -220,7 +220,7 @@ class Shift:
         for pump in self._pumps:
             pump.stop_claiming()
         self.runner.stop_all()
-        if not await self._idle_within(DROP_WITHIN, None):
+        if not await self._idle_within(DROP_WITHIN):
             self.runner.abandon()
         # A claim that is on its way would be answered to nobody, and its jobs held until their leases end.
         await asyncio.wait(pumping, timeout=DROP_WITHIN)
@@ -229,12 +229,11 @@ class Shift:
         """Claim nothing more, let running jobs end within the grace, hand everything back."""
         for pump in self._pumps:
             pump.stop_claiming()
-        if not await self._idle_within(self._grace_ms / 1000, self._hurry):
+        if not await self._idle_within(self._grace_ms / 1000, self._hurry.wait(), asyncio.wait(pumping)):
             hurry = self._hurry.is_set()
-            why = "asked a second time" if hurry else f"the grace of {self._grace_ms / 1000:g} s is over"
-            logger.warning("%s: cancelling what still runs", why)
+            logger.warning("%s: cancelling what still runs", self._why_cancel(pumping))
             self.runner.stop_all()
-            if not await self._idle_within(DROP_WITHIN if hurry else CANCEL_WITHIN, None):
+            if not await self._idle_within(DROP_WITHIN if hurry else CANCEL_WITHIN):
                 self.runner.abandon()
         for pump in self._pumps:
             pump.look_again()
@@ -242,10 +241,16 @@ class Shift:
         if late:
             logger.error("Redis did not take the last outcomes within %g s; those jobs run again", FLUSH_WITHIN)
 
-    async def _idle_within(self, seconds: float, hurry: asyncio.Event | None) -> bool:
-        """Whether nothing runs any more; False when time is up or somebody is in a hurry."""
-        waits: list[Awaitable[Any]] = [self.runner.wait_idle(), *([hurry.wait()] if hurry else [])]
-        tasks = [asyncio.ensure_future(wait) for wait in waits]
+    def _why_cancel(self, pumping: list[asyncio.Task[None]]) -> str:
+        if self._hurry.is_set():
+            return "asked a second time"
+        if all(pump.done() for pump in pumping):
+            return "no outcome can be handed back"
+        return f"the grace of {self._grace_ms / 1000:g} s is over"
+
+    async def _idle_within(self, seconds: float, *ends: Awaitable[Any]) -> bool:
+        """Whether nothing runs any more; False when time is up, or one of the others came first."""
+        tasks = [asyncio.ensure_future(wait) for wait in (self.runner.wait_idle(), *ends)]
         try:
             done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -347,6 +352,7 @@ class Shift:
     def _refuse(self, error: RedisError) -> None:
         if not self._refused.done():
             self._refused.set_exception(error)
+        self._link.restore()  # Redis answers: calls that waited for it are refused as well, or carried out
 
     def _on_lost(self) -> None:
         self._ready()

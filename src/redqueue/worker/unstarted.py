@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from redqueue.core.codec import Head
 from redqueue.core.lease import Claimed
-from redqueue.core.lifecycle import Fail, Settlement, SnoozeFor
+from redqueue.core.lifecycle import FOR_ANOTHER, Fail, Settlement, SnoozeFor
 from redqueue.core.seal import refuse_sealed
 from redqueue.errors import JobExpired, UnknownJobType, UnknownSealKey
 from redqueue.worker.verdict import facts_of
@@ -48,11 +48,13 @@ def settlement_of(pump: Pump, claimed: Claimed, error: BaseException, grace_ms: 
 
 def _wait_for_a_name(pump: Pump, claimed: Claimed, why: str, grace_ms: int) -> SnoozeFor | None:
     """A snooze while a rolling deploy may still bring a worker that knows the name, else None."""
-    waited = pump.redis_now_ms() - claimed.noted_ms if claimed.note == why else 0
+    # Workers that know different names or keys take turns on it, and each has its own words for what it lacks.
+    waited = pump.redis_now_ms() - claimed.noted_ms if claimed.note.startswith(FOR_ANOTHER) else 0
     if waited >= grace_ms:
         return None
-    logger.warning("job %s waits: %s", claimed.id, why)
-    return SnoozeFor(min(LONGEST_WAIT_FOR_A_NAME, max(500, grace_ms // 10)), why)
+    note = FOR_ANOTHER + why
+    logger.warning("job %s %s", claimed.id, note)
+    return SnoozeFor(min(LONGEST_WAIT_FOR_A_NAME, max(500, grace_ms // 10)), note)
 
 
 def _if_sealed(pump: Pump, claimed: Claimed, error: BaseException) -> BaseException:

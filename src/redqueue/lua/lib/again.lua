@@ -31,11 +31,17 @@ local function retry_runs(runs)
   happened('retrying', ids, details)
 end
 
+-- What each worker says in its own words of a job that it can't run, and that another may.
+local function is_for_another(why)
+  return string.find(why, 'waits for a worker that can run it: ', 1, true) == 1
+end
+
 -- Why a job waits; the same reason again holds since it held first.
 local function note_why(run)
   local since, why = string.match(redis.call('HGET', notes, run.id) or '', '^(%d+) (.*)$')
   if run.outcome ~= '' and why ~= run.outcome then
-    redis.call('HSET', notes, run.id, whole(now) .. ' ' .. run.outcome)
+    local still = since and is_for_another(why) and is_for_another(run.outcome)
+    redis.call('HSET', notes, run.id, (still and since or whole(now)) .. ' ' .. run.outcome)
   elseif since and run.outcome == '' then
     redis.call('HDEL', notes, run.id)
   end
