@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from pydantic import TypeAdapter
 
-from redqueue.records import JobStatus, QueueHealth, QueueStats, State, Status
+from redqueue.records import JobStatus, QueueHealth, QueueStats, State, Status, WorkerHealth
 
 CREATED = datetime(2024, 2, 29, 13, 0, 0, 123_456, tzinfo=timezone(timedelta(hours=1)))
 STATUS = JobStatus(
@@ -50,6 +50,7 @@ STATS = QueueStats(
 HEALTH = QueueHealth(
     healthy=False, reachable=False, workers=0, waiting=0, oldest_waiting_s=None, paused=False, problem="away"
 )
+WORKER = WorkerHealth(ready=True, worker="host:1", running=3, claimed_s_ago=0.5, longest_lag_s=0.01, problem=None)
 
 
 def test_a_status_on_the_wire_has_camel_case_iso_times_and_no_traceback() -> None:
@@ -78,9 +79,10 @@ def test_numbers_on_the_wire_have_camel_case() -> None:
     assert STATS.to_wire()["keptCompleted"] == 7
     assert STATS.to_wire()["oldestWaitingS"] == 1.5
     assert HEALTH.to_wire()["problem"] == "away"
+    assert WORKER.to_wire()["claimedSAgo"] == 0.5
 
 
-@pytest.mark.parametrize("record", [STATUS, STATS, HEALTH], ids=lambda record: type(record).__name__)
+@pytest.mark.parametrize("record", [STATUS, STATS, HEALTH, WORKER], ids=lambda record: type(record).__name__)
 def test_records_are_json_for_everybody(record: Any) -> None:
     plain = json.loads(json.dumps(dataclasses.asdict(record), default=datetime.isoformat))
     assert plain.keys() == {field.name for field in dataclasses.fields(record)}
@@ -89,7 +91,7 @@ def test_records_are_json_for_everybody(record: Any) -> None:
     json.dumps(record.to_wire())
 
 
-@pytest.mark.parametrize("record", [STATUS, STATS, HEALTH], ids=lambda record: type(record).__name__)
+@pytest.mark.parametrize("record", [STATUS, STATS, HEALTH, WORKER], ids=lambda record: type(record).__name__)
 def test_records_are_frozen(record: Any) -> None:
     for field in dataclasses.fields(record):
         with pytest.raises(dataclasses.FrozenInstanceError):

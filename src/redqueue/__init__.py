@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         QueueHealth,
         QueueStats,
         WorkerError,
+        WorkerHealth,
         WorkerStarted,
         WorkerStopped,
     )
@@ -144,6 +145,7 @@ __all__ = [
     "UnknownSealKey",
     "Worker",
     "WorkerError",
+    "WorkerHealth",
     "WorkerStarted",
     "WorkerStopped",
     "WorkerStuck",
@@ -170,7 +172,7 @@ _HOMES = {
     "redqueue.processors": "BaseProcessor",
     "redqueue.records": (
         "AttemptEnded Event EventKind JobStatus JobToAdd LeaseGone QueueHealth QueueStats "
-        "WorkerError WorkerStarted WorkerStopped"
+        "WorkerError WorkerHealth WorkerStarted WorkerStopped"
     ),
     "redqueue.registry": "ServiceRegistry job_method",
     "redqueue.rules": "Keep",

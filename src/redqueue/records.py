@@ -134,6 +134,32 @@ class QueueHealth:
         return {_camel(f.name): getattr(self, f.name) for f in fields(self)}
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """Whether a worker can take jobs: what a readiness probe answers with.
+
+    Attributes:
+        ready: its calls that claim are answered, or it has no free slot and its leases are renewed.
+        worker: host and process id; None: it doesn't work.
+        running: jobs that run now.
+        claimed_s_ago: seconds since Redis last answered such a call, of the queue for which that is longest; None:
+            before the first.
+        longest_lag_s: the longest time since its start for which its event loop stood while jobs ran, as far as looks
+            at it tell, twice in 2 s.
+    """
+
+    ready: bool
+    worker: str | None
+    running: int
+    claimed_s_ago: float | None
+    longest_lag_s: float
+    problem: str | None
+
+    def to_wire(self) -> dict[str, Any]:
+        """JSON-ready: camelCase keys."""
+        return {_camel(f.name): getattr(self, f.name) for f in fields(self)}
+
+
 class Event(msgspec.Struct, frozen=True):
     """One thing that happened in a queue.
 

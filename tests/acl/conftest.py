@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -148,20 +148,27 @@ async def work(url: str, act: Callable[[threading.Event], None]) -> None:
         await serving
 
 
+STEERING: Final[Sequence[Callable[[Queue], object]]] = (
+    lambda queue: queue.add("t", 1, job_id="a", delay=60),
+    lambda queue: queue.add("t", 1, job_id="b", delay=60),
+    lambda queue: queue.promote("b"),
+    lambda queue: queue.cancel("a"),
+    lambda queue: queue.retry("a"),
+    lambda queue: queue.retry("a", fresh=False),
+    lambda queue: queue.remove("a"),
+    lambda queue: queue.pause(),
+    lambda queue: queue.resume(),
+    lambda queue: queue.add("t", 1, keep_completed=timedelta(hours=1)),
+    lambda queue: queue.clean("waiting", limit=1),
+    lambda queue: queue.clean("cancelled"),
+    lambda queue: queue.drain(delayed=True),
+    lambda queue: queue.audit(),
+    lambda queue: queue.obliterate(force=True),
+)
+"""All that only a worker's user may do to a queue."""
+
+
 def steer(queue: Queue) -> None:
-    """All that only a worker's user may do to a queue."""
-    queue.add("t", 1, job_id="a", delay=60)
-    queue.add("t", 1, job_id="b", delay=60)
-    queue.promote("b")
-    queue.cancel("a")
-    queue.retry("a")
-    queue.retry("a", fresh=False)
-    queue.remove("a")
-    queue.pause()
-    queue.resume()
-    queue.add("t", 1, keep_completed=timedelta(hours=1))
-    queue.clean("waiting", limit=1)
-    queue.clean("cancelled")
-    queue.drain(delayed=True)
-    queue.audit()
-    queue.obliterate(force=True)
+    """Do all of it."""
+    for step in STEERING:
+        step(queue)

@@ -22,7 +22,7 @@ from redqueue.core.script import names
 from redqueue.doctor import examine
 from redqueue.embedded import PrivateServer, binary
 
-from .conftest import GUARD, Guarded, look, produce, registry_of, steer, work
+from .conftest import GUARD, STEERING, Guarded, look, produce, registry_of, steer, work
 
 TRIED_S = 3
 
@@ -30,12 +30,17 @@ WRITES = frozenset({"hset", "zadd", "set", "mset", "xadd", "rpush", "unlink", "h
 
 HALF_MOVED: dict[Role, frozenset[str]] = {
     "producer": frozenset({"hincrby", "hset", "hsetnx", "unlink", "zadd", "zrange"}),
-    "worker": frozenset({"expire", "hincrby", "hset", "hstrlen", "mget", "unlink", "zadd", "zrange"}),
+    "worker": frozenset({"exists", "hincrby", "hset", "unlink", "zadd", "zrange"}),
 }
 """What a script needs after its first write: without it alone a queue is left inconsistent. See docs/acl.md.
 
-What a worker leaves behind without one of the others depends on which of its calls is refused first.
+Of the worker's user this is what steering leaves behind: a worker itself asks for its rights first.
 """
+
+AT_WORK = ("enter", "pump", "renew", "recover", "leave", "expire")
+"""The scripts of a worker at work; the others of its user's steer."""
+
+RIGHTS_AT_WORK = sorted({command.lower() for name in AT_WORK for command in acl.commands_of(name)})
 
 
 def run_all(guarded: Guarded) -> None:
@@ -221,6 +226,15 @@ def scenario(guarded: Guarded, role: Role) -> None:
         with guarded.queue("producer") as queue:
             produce(queue)
         return
+    with suppress(RedQueueError):
+        scenario_at_work(guarded)
+    with guarded.queue("worker") as queue:
+        for step in STEERING[:-1]:
+            with suppress(RedQueueError):
+                step(queue)
+
+
+def scenario_at_work(guarded: Guarded) -> None:
     with Queue("q", guarded.server.url) as owner:
         owner.add_many([("t", 1), ("flaky", 2), ("snoozing", 3), ("t", 3), ("failing", 4), ("t", 5)])
         owner.add("t", delay=0.01, priority=2)
@@ -233,12 +247,38 @@ def scenario(guarded: Guarded, role: Role) -> None:
                 if not stats.waiting + stats.delayed + stats.active:
                     return
 
-        with suppress(RedQueueError):
-            asyncio.run(work(guarded.url("worker"), act))
-    with guarded.queue("worker") as queue:
-        for step in (lambda: queue.promote("x"), lambda: steer(queue)):
-            with suppress(RedQueueError):
-                step()
+        asyncio.run(work(guarded.url("worker"), act))
+
+
+def test_a_worker_that_enters_needs_every_right_that_it_needs_later() -> None:
+    assert acl.commands_of("enter") >= {command.upper() for command in RIGHTS_AT_WORK}
+    assert acl.commands_of("rights") >= {command.upper() for command in RIGHTS_AT_WORK} - {"TIME"}
+
+
+@pytest.mark.parametrize("command", RIGHTS_AT_WORK)
+def test_a_worker_without_one_right_does_not_start_and_changes_nothing(guarded: Guarded, command: str) -> None:
+    with Queue("q", guarded.server.url) as owner:
+        owner.add("t", 1, job_id="one")
+    guarded.allow("worker", f"-{command}")
+    load_all(guarded.server.url)
+    before = sorted(guarded.admin.scan_iter("*")), guarded.admin.hgetall("redqueue:{q}:meta")
+    with pytest.raises(RedisRefused, match=f"ACL forbids.*: {command.upper()} is denied"):
+        start(guarded)
+    assert (sorted(guarded.admin.scan_iter("*")), guarded.admin.hgetall("redqueue:{q}:meta")) == before
+    assert guarded.audit() == []
+
+
+async def test_a_check_asks_for_the_rights_and_changes_nothing(guarded: Guarded) -> None:
+    worker = Worker(["q"], guarded.url("worker"), registry=registry_of())
+    assert (await worker.check())[0].startswith("queue     q: 0 waiting")
+    guarded.allow("worker", "-hincrby")
+    with pytest.raises(RedisRefused, match="HINCRBY is denied"):
+        await worker.check()
+    assert list(guarded.admin.scan_iter("*")) == []
+
+
+def start(guarded: Guarded) -> None:
+    asyncio.run(asyncio.wait_for(Worker(["q"], guarded.url("worker"), registry=registry_of()).serve(), GUARD))
 
 
 @pytest.mark.parametrize(
@@ -253,5 +293,5 @@ def test_a_user_without_one_right_breaks_nothing_but_what_is_known(guarded: Guar
     findings = guarded.audit()
     if command in HALF_MOVED[role]:
         assert findings
-    elif role == "producer":
+    else:
         assert not findings

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from redqueue import Queue
 from redqueue.embedded import PrivateServer
 
-from .conftest import GUARD, HERE, Ledger, Workers
+from .conftest import GUARD, HERE, Ledger, Workers, until
 
 
 @pytest.fixture
@@ -77,6 +78,8 @@ def test_check_says_when_redis_is_not_reached() -> None:
         (["ledger_jobs:registry", "--lease", "nan"], "lease must be a finite number"),
         (["ledger_jobs:registry", "--max-jobs-per-child", "0"], "max_jobs_per_child must be"),
         (["ledger_jobs:registry", "--max-memory-per-child", "1"], "max_memory_per_child must be"),
+        (["ledger_jobs:registry", "--ready-file", "/no/such/folder/ready"], "is in no folder that there is"),
+        (["ledger_jobs:registry", "--ready-file", "r", "--processes", "2"], "leave out either"),
         (["ledger_jobs:registry", "--url", "ftp://x"], "a Redis URL begins with one of"),
         (["ledger_jobs"], "the registry names no processor, service or task"),
         (["ledger_jobs", "-q", "q"], "no processor, service or task; there is ledger_jobs:registry"),
@@ -122,6 +125,16 @@ def test_every_option_is_a_variable_too_and_the_option_wins(
     assert not ledger.lines("start")
     assert command("-q", "q:2", **environ).returncode == 0
     assert ledger.runs("end") == {1: 1}
+
+
+def test_a_ready_file_is_there_while_the_worker_works(workers: Workers, tmp_path: Path) -> None:
+    path = tmp_path / "ready"
+    worker = workers.start("-q", "q", "--ready-file", str(path))
+    until(lambda: path.exists() or None, "the ready file")
+    assert path.read_text().strip().endswith(f":{worker.pid}")
+    worker.terminate()
+    assert worker.wait(GUARD) == 0
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("name", ["REDQUEUE_CONCURRENCY", "REDQUEUE_BURST", "REDQUEUE_PREFETCH"])

@@ -15,6 +15,7 @@ from typing import Final
 
 from redis import exceptions
 
+from redqueue.client.denied import commands_denied
 from redqueue.errors import RedisError, RedisFull, RedisRefused, RedisUnavailable
 
 
@@ -231,6 +232,8 @@ def before_sending(error: Exception) -> Exception:
 def told(fault: Fault, error: BaseException, target: str) -> str:
     """What happened, for a log or a message: which server, what is wrong, and the error's own text where it is safe."""
     text = f"Redis ({target}): {fault.explain}"
+    if fault is _NO_RIGHT and (commands := commands_denied(str(error))):
+        text = f"{text}: {' or '.join(commands)} is denied"
     if fault.quoted and (quote := str(error)):
         text = f"{text}: {quote[:_MOST_QUOTED].rstrip('.')}"
         if fault is _NOT_REACHED:

@@ -1,4 +1,4 @@
-"""A worker's calls: enter, pump (settle and claim), renew, recover, leave; and expire, when it is known dead."""
+"""A worker's calls: rights, enter, pump (settle and claim), renew, recover, leave; expire, when it is known dead."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ RENEW: Final = load("renew")
 RECOVER: Final = load("recover")
 LEAVE: Final = load("leave")
 EXPIRE: Final = load("expire")
+RIGHTS: Final = load("rights")
 
 MOST_A_CALL: Final = 1000
 MOST_BYTES: Final = 4 * 1024 * 1024
@@ -163,7 +164,10 @@ class Recovery(msgspec.Struct, frozen=True):
 
 
 def enter(keys: Keys, session: str, worker: str, host: str, pid: int, lease_ms: int) -> Call[int]:
-    """Make a session known. Answers the queue's lease length in ms: the longest that a living worker asked for."""
+    """Make a session known. Answers the queue's lease length in ms: the longest that a living worker asked for.
+
+    A user who lacks a right that a later call needs is refused here, by Redis's word for the first of them.
+    """
 
     def read(raw: Any) -> int:
         reply = ENTER.reply(raw)
@@ -185,6 +189,15 @@ def enter(keys: Keys, session: str, worker: str, host: str, pid: int, lease_ms: 
         wanted=lease_ms,
         format=FORMAT,
     )
+
+
+def rights(keys: Keys) -> Call[None]:
+    """Refused when the user lacks a right that a worker's calls need; nothing is changed."""
+
+    def read(raw: Any) -> None:
+        RIGHTS.reply(raw)
+
+    return RIGHTS.call(read, keys)
 
 
 def pump(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from redqueue.core import eviction
 from redqueue.doctor.facts import Finding, Level, ServerFacts
 
 OLDEST: Final = (6, 2)
@@ -97,13 +98,9 @@ def _eviction(facts: ServerFacts) -> Iterator[Said]:
             f"{evicted:,} keys were evicted since it started, and jobs may be among them",
             "set maxmemory-policy noeviction, then look at what the audit of each queue says",
         )
-    limit = _number(info, "maxmemory")
-    if policy != "noeviction":
-        yield Said(
-            "error" if limit else "warning",
-            f"maxmemory-policy is {policy}: when memory is short, Redis throws jobs away",
-            "CONFIG SET maxmemory-policy noeviction, and in the server's configuration",
-        )
+    found = eviction.judge(policy, _number(info, "maxmemory"))
+    if found is not None:
+        yield Said("error" if found.limited else "warning", found.says, found.do)
     elif not evicted:
         yield Said("ok", "maxmemory-policy is noeviction")
 

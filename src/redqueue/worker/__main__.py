@@ -106,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--unknown-grace", type=float, default=DEFAULT_UNKNOWN_GRACE, metavar="SECONDS", help=wait)
     add("--max-jobs-per-child", type=int, metavar="N", help="after which a child process is replaced (never)")
     add("--max-memory-per-child", type=int, metavar="BYTES", help="beyond which it is replaced (never)")
+    add("--ready-file", metavar="PATH", help="a file that is there while the worker can take jobs (none)")
     add("--prefix", default=DEFAULT_PREFIX, help="of all keys (redqueue)")
     add("--app-dir", default=".", metavar="FOLDER", help="where the modules are (the current one)")
     add("--log-format", choices=("text", "json"), default="text")
@@ -170,6 +171,7 @@ def _make(options: argparse.Namespace) -> tuple[Worker, ServiceRegistry]:
         prefix=options.prefix,
         max_jobs_per_child=options.max_jobs_per_child,
         max_memory_per_child=options.max_memory_per_child,
+        ready_file=options.ready_file,
     )
     return worker, registries[0]
 
@@ -234,6 +236,8 @@ def _supervise(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     if os.name != "posix":
         raise ConfigurationError("--processes needs a POSIX system: start each worker yourself")
+    if options.ready_file:
+        raise ConfigurationError("--ready-file tells of one worker, and --processes starts several: leave out either")
     command = [sys.executable, "-m", "redqueue.worker", *_without_processes(arguments)]
     grace = to_ms("grace", options.grace) / 1000
     return Supervisor(command, options.processes, grace=grace, burst=options.burst).run()

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -26,7 +27,7 @@ from redqueue.options import (
 from redqueue.rules import Keep
 from redqueue.seals import Seal, check_seal
 from redqueue.settings import Settings, masked
-from redqueue.units import to_ms
+from redqueue.units import shown, to_ms
 
 SHORTEST_LEASE_MS: Final = 500
 
@@ -53,6 +54,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     max_jobs_per_child: int | None = None
     max_memory_per_child: int | None = None
     max_crashes: int = MAX_CRASHES
+    ready_file: Path | None = None
     seal: Seal | None = None
 
     @classmethod
@@ -70,6 +72,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         prefix: str,
         max_jobs_per_child: int | None = None,
         max_memory_per_child: int | None = None,
+        ready_file: str | os.PathLike[str] | None = None,
         seal: Seal | None = None,
         defaults: Mapping[str, Any],
     ) -> WorkerConfig:
@@ -106,6 +109,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
             seal=settings.seal if seal is None else check_seal(seal),
             max_jobs_per_child=_count("max_jobs_per_child", max_jobs_per_child, 1),
             max_memory_per_child=_count("max_memory_per_child", max_memory_per_child, 1024 * 1024),
+            ready_file=_ready_file(ready_file),
             keep=ListRule(
                 Keep.of("keep_completed", keep_completed).limits,
                 Keep.of("keep_failed", keep_failed).limits,
@@ -140,6 +144,20 @@ class SessionName(msgspec.Struct, frozen=True):
 
 def _count(option: str, value: int | None, least: int) -> int | None:
     return None if value is None else check_int(option, value, least, 2**50)
+
+
+def _ready_file(value: object) -> Path | None:
+    """Where a file can be made."""
+    if value is None:
+        return None
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidOption("ready_file", f"ready_file must be the path of a file, not {shown(value)}")
+    path = Path(text).absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        why = "is a folder" if path.is_dir() else "is in no folder that there is"
+        raise InvalidOption("ready_file", f"ready_file must be the path of a file, and {text!r} {why}")
+    return path
 
 
 def _limits(queues: Iterable[str] | Mapping[str, int], total: int) -> dict[str, int]:

@@ -45,6 +45,7 @@ class Pump:
         holding: set while there may be some.
         desk: what its runs tell of themselves.
         claimed: how many jobs it got so far.
+        answered_at: the monotonic time of the last trip that Redis answered; 0 before the first.
         ran_for: told how long a run took.
         dry: set in a burst when nothing is held and the last look found nothing.
     """
@@ -92,7 +93,7 @@ class Pump:
         self._prefetch = Prefetch(config.prefetch, limit)
         self.ran_for = self._prefetch.ran_for
         self._clock_ms = 0
-        self._clock_at = 0.0
+        self.answered_at = 0.0
         self._changed = asyncio.Event()
         self._departed = 0
         self._answered = 0
@@ -143,7 +144,7 @@ class Pump:
 
     def redis_now_ms(self) -> float:
         """Redis's clock, as far as the last answer tells."""
-        return self._clock_ms + (monotonic() - self._clock_at) * 1000
+        return self._clock_ms + (monotonic() - self.answered_at) * 1000
 
     # -- what the slots tell it
 
@@ -334,7 +335,7 @@ class Pump:
         self._receive(trip, settles, sent_at)
 
     def _receive(self, trip: Trip, settles: Settles, sent_at: float) -> None:
-        self._clock_ms, self._clock_at = trip.now_ms, monotonic()
+        self._clock_ms, self.answered_at = trip.now_ms, monotonic()
         self.lease_ms = trip.lease_ms
         self.held.difference_update(settles.runs)
         if "l" in trip.words:

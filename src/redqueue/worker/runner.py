@@ -422,6 +422,10 @@ class Runner:
         if len(self._stuck) > self._slots.total:
             self.on_stuck(len(self._stuck))
 
+    def running(self) -> list[Run]:
+        """What runs now; from any thread."""
+        return list(self._runs.values())
+
     def runs(self, claimed: Claimed) -> bool:
         """Whether the job runs here, and was not given up."""
         return claimed in self._runs

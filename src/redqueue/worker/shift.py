@@ -15,18 +15,21 @@ from redqueue.core import lease
 from redqueue.core.keys import Keys
 from redqueue.core.lease import Claimed
 from redqueue.errors import ConfigurationError, RedisError, RedisRefused, WorkerStuck
-from redqueue.records import LeaseGone, WorkerError, WorkerStarted, WorkerStopped
+from redqueue.records import LeaseGone, WorkerError, WorkerHealth, WorkerStarted, WorkerStopped
 from redqueue.registry.registry import ServiceRegistry
 from redqueue.registry.resources import OpenResources
 from redqueue.seals import described
 from redqueue.worker.config import SessionName, WorkerConfig
 from redqueue.worker.dispatch import Dispatch
+from redqueue.worker.eviction import warn_of_eviction
 from redqueue.worker.heartbeat import Heartbeat, answer_within
 from redqueue.worker.inbox import listen_for_ever
+from redqueue.worker.lag import LagWatch
 from redqueue.worker.link import Link
 from redqueue.worker.logs import format_in_use
 from redqueue.worker.loop import undisturbed
 from redqueue.worker.pump import LANES, Pump
+from redqueue.worker.ready import Readiness
 from redqueue.worker.recoverer import recover_for_ever
 from redqueue.worker.rulebook import Rulebook
 from redqueue.worker.runner import Runner
@@ -92,6 +95,7 @@ class Shift:
         )
         self._pumps = [self._pump(name, limit) for name, limit in config.limits.items()]
         self._slots.lines.extend(self._pumps)
+        self._readiness, self._lag = self._signs()
         self._heartbeat = Heartbeat(
             Transport(location.with_timeout(answer_within(config.lease_ms))),
             self._session.id,
@@ -100,8 +104,13 @@ class Shift:
             on_down=self._from_thread(self._lose),
             on_up=self._from_thread(self._link.restore),
             on_refused=self._from_thread(self._refuse),
-            on_ended=self._from_thread(self._beaten.set),
+            on_ended=self._end_beating,
+            watch=self._lag,
         )
+
+    def health(self) -> WorkerHealth:
+        """Whether it can take jobs; from any thread."""
+        return self._readiness.look(self._heartbeat, self._lag)
 
     def stop(self, grace_ms: int | None = None, *, hurry: bool = False) -> None:
         """Begin to leave; in a hurry without waiting for running jobs."""
@@ -176,6 +185,7 @@ class Shift:
                     entered / 1000,
                     lease_ms / 1000,
                 )
+        await self._unless_stopped(warn_of_eviction(self._transport))
         queues = ", ".join(f"{pump.keys.queue}:{pump.limit}" for pump in self._pumps)
         seal = described(self._config.seal)
         logger.info("%s works on %s, on %s, seal: %s", self._session.worker, queues, self._transport.target, seal)
@@ -359,6 +369,28 @@ class Shift:
         self._heartbeat.look()
         for pump in self._pumps:
             pump.look_again()
+
+    def _signs(self) -> tuple[Readiness, LagWatch]:
+        readiness = Readiness(
+            self._session.worker,
+            self._pumps,
+            self._slots,
+            self._link,
+            begun=lambda: len(self._entered) == len(self._pumps) and not self._stop.is_set(),
+            running=lambda: len(self.runner.running()),
+            looks=not self._config.burst,
+            path=self._config.ready_file,
+        )
+        return readiness, LagWatch(
+            self.loop,
+            self.runner.running,
+            lambda: min(pump.lease_ms for pump in self._pumps),
+            lambda: readiness.tend(self._heartbeat, self._lag),
+        )
+
+    def _end_beating(self) -> None:
+        self._readiness.end()  # in the thread that keeps the file
+        self._from_thread(self._beaten.set)()
 
     def _pump(self, name: str, limit: int) -> Pump:
         keys = Keys(name, self._config.prefix, self._config.seal)

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from time import monotonic
 from typing import Final, Self, Unpack
 
@@ -21,11 +22,13 @@ from redqueue.defaults import (
 )
 from redqueue.errors import ConfigurationError, InvalidOption, Seconds
 from redqueue.options import RunOptions
+from redqueue.records import WorkerHealth
 from redqueue.registry.registry import ServiceRegistry
 from redqueue.seals import Seal, described
 from redqueue.units import shown, to_ms
 from redqueue.worker.config import WorkerConfig
 from redqueue.worker.loop import run_in_loop
+from redqueue.worker.ready import STOPPED
 from redqueue.worker.shift import Shift
 
 SAME_SIGNAL_S: Final = 0.25
@@ -49,6 +52,7 @@ class Worker:
             knows it, as in a rolling deploy. Then it fails.
         max_jobs_per_child: jobs after which a child process (``execution="process"``) is replaced; None: never.
         max_memory_per_child: bytes of resident memory beyond which it is replaced after a job; None: never.
+        ready_file: a path; the file is there, and at most some seconds old, while the worker can take jobs.
         seal: signs or encrypts what is stored of jobs (`Signed`, `Encrypted`); None takes the environment's.
         defaults: run options for jobs that say nothing, whose processors say nothing either.
     Raises:
@@ -70,6 +74,7 @@ class Worker:
         prefix: str = DEFAULT_PREFIX,
         max_jobs_per_child: int | None = None,
         max_memory_per_child: int | None = None,
+        ready_file: str | PathLike[str] | None = None,
         seal: Seal | None = None,
         **defaults: Unpack[RunOptions],
     ) -> None:
@@ -92,6 +97,7 @@ class Worker:
             prefix=prefix,
             max_jobs_per_child=max_jobs_per_child,
             max_memory_per_child=max_memory_per_child,
+            ready_file=ready_file,
             seal=seal,
             defaults=defaults,
         )
@@ -165,16 +171,29 @@ class Worker:
         if failed:
             raise failed[0]
 
+    def health(self) -> WorkerHealth:
+        """Whether this worker can take jobs, and if not, why: what a readiness probe answers with.
+
+        Ready is one that has entered its queues and of which Redis answered, for each queue, a call that claims within
+        the last two intervals (33 s), or that has no free slot and whose leases are renewed. From any thread.
+
+        Cost: no round trip.
+        """
+        shift = self._shift
+        return STOPPED if shift is None else shift.health()
+
     async def check(self) -> list[str]:
         """Ask Redis about each queue, as ``--check`` does, and change nothing: a line a queue, and one of the seal.
 
+        It also asks whether the user may do what a worker does.
+
         Raises:
             RegistrationError, RedisUnavailable, RedisRefused: what stands in the way of working.
-        Cost: one round trip a queue.
+        Cost: two round trips a queue.
         """
         # A worker starts sooner without.
         from redqueue.client.aio.runner import AsyncRunner
-        from redqueue.core import inspect
+        from redqueue.core import inspect, lease
         from redqueue.core.keys import Keys
 
         self._registry.check()
@@ -182,6 +201,7 @@ class Worker:
         lines: list[str] = []
         for name in config.limits:
             runner = AsyncRunner(AsyncTransport(parse(config.url)), Keys(name, config.prefix))
+            await runner.run(lease.rights(runner.keys))
             stats = await runner.run(inspect.get_stats(runner.keys))
             lines.append(f"queue     {name}: {stats.waiting} waiting, {stats.delayed} delayed, {stats.workers} workers")
             await runner.close()

@@ -1,0 +1,36 @@
+--- A worker's rights: each command that its scripts may come to, once, before anything is changed.
+-- Redis checks them one command at a time, and takes nothing back when a later one is refused. So a right that is
+-- missing must show here, and not between two halves of a move.
+-- spare: a key that isn't there, and belongs to no session: a late copy of a call must not touch what is in use.
+local function need_rights(spare)
+  redis.call('EXISTS', spare)
+  redis.call('EXPIRE', spare, 1)
+  redis.call('HDEL', spare, '')
+  redis.call('HGET', spare, '')
+  redis.call('HMGET', spare, '')
+  redis.call('HSTRLEN', spare, '')
+  redis.call('LLEN', spare)
+  redis.call('LTRIM', spare, 0, 0)
+  redis.call('MGET', spare)
+  redis.call('PEXPIRE', spare, 1)
+  redis.call('UNLINK', spare)
+  redis.call('XADD', spare, 'NOMKSTREAM', '*', '', '')
+  redis.call('ZADD', spare, 'XX', 0, '')
+  redis.call('ZCARD', spare)
+  redis.call('ZCOUNT', spare, 0, 0)
+  redis.call('ZPOPMIN', spare)
+  redis.call('ZRANGE', spare, 0, 0)
+  redis.call('ZRANGEBYSCORE', spare, 0, 0)
+  redis.call('ZREM', spare, '')
+  redis.call('ZREMRANGEBYSCORE', spare, 0, 0)
+  redis.call('ZREVRANGEBYSCORE', spare, 0, 0)
+  redis.call('ZSCAN', spare, 0)
+  redis.call('ZSCORE', spare, '')
+  -- These have no form that makes nothing; by now it is known that it can be removed.
+  redis.call('HINCRBY', spare, '', 0)
+  redis.call('UNLINK', spare)
+  redis.call('HSET', spare, '', '')
+  redis.call('UNLINK', spare)
+  redis.call('RPUSH', spare, '')
+  redis.call('UNLINK', spare)
+end
