@@ -63,8 +63,8 @@ bench-soak: $(READY) ## what stays of a million jobs in a worker and in Redis: t
 chaos: $(READY) ## kill, stop and cut off workers and Redis, and count what became of the jobs; ARGS='--full'
 	$(RUN) -m chaos $(ARGS)
 
-test-servers: $(READY) $(SERVERS)/.ready ## the suite on each server that PyPI brings, and on those of PATH
-	$(RUN) tools/test_servers.py $(ARGS)
+test-servers: $(READY) $(SERVERS)/.ready ## what depends on the server on each of PyPI and PATH, alone, Cluster, Sentinel, TLS, ACL
+	$(RUN) tools/test_servers.py -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 test-oldest: $(READY) ## the suite on the oldest dependencies that are allowed
 	$(RUN) -m uv venv --quiet --clear --python $(RUN) $(OLDEST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import redis
@@ -19,6 +19,7 @@ PERMANENT: Final = frozenset({"job", "log", "outcome"})
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "no_audit: the test breaks what is stored on purpose; nobody looks at it")
+    config.addinivalue_line("markers", "not_by(way, reason): the test can't apply to this way to a server")
 
 
 @pytest.fixture(scope="session")
@@ -54,22 +55,25 @@ def url(request: pytest.FixtureRequest) -> str:
 
 def audit_server(url: str, request: pytest.FixtureRequest) -> None:
     """Fail the test when a queue on its server is inconsistent, or a key was left behind."""
+    with redis.Redis.from_url(url, protocol=2) as client:
+        audit_stored(client, request)
+
+
+def audit_stored(client: Any, request: pytest.FixtureRequest) -> None:
+    """The same by a client that sees all keys."""
     if request.node.get_closest_marker("no_audit"):
         return
     findings: list[str] = []
-    with redis.Redis.from_url(url, protocol=2) as client:
-        for key in client.scan_iter("*:{*}:meta", count=1000):
-            prefix, name = re.fullmatch(r"(.+):\{(.+)\}:meta", key.decode()).groups()  # type: ignore[union-attr]
-            with Queue(name, url, prefix=prefix) as queue:
-                findings += [f"{name}: {finding}" for finding in queue.audit()]
-        findings += [
-            f"{key.decode()}: it stays for ever" for key in client.scan_iter(count=1000) if _leaks(client, key)
-        ]
+    for key in client.scan_iter("*:{*}:meta", count=1000):
+        prefix, name = re.fullmatch(r"(.+):\{(.+)\}:meta", key.decode()).groups()  # type: ignore[union-attr]
+        with Queue(name, client=client, prefix=prefix) as queue:
+            findings += [f"{name}: {finding}" for finding in queue.audit()]
+    findings += [f"{key.decode()}: it stays for ever" for key in client.scan_iter(count=1000) if _leaks(client, key)]
     if findings:
         pytest.fail("\n".join(["the test left behind:", *findings]), pytrace=False)
 
 
-def _leaks(client: redis.Redis, key: bytes) -> bool:
+def _leaks(client: Any, key: bytes) -> bool:
     """Whether a key neither is permanent by declaration nor has a life."""
     found = re.fullmatch(r".+:\{.+\}:([a-z]+)(:.+)?", key.decode())
     declared = found is not None and found[1] in (FIXED if found[2] is None else PERMANENT)

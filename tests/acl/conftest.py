@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ import redis
 from redqueue import Discard, JobContext, Queue, ServiceRegistry, Snooze, Worker
 from redqueue.core import acl
 from redqueue.core.acl import Role
-from redqueue.embedded import PrivateServer, binary
+from redqueue.embedded import PrivateServer
 
 GUARD: Final = 20
 
@@ -54,11 +53,10 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def _server() -> Iterator[PrivateServer]:
-    program = shutil.which("redis-server") or str(binary.find())
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    with PrivateServer(port=port, binary=program) as server:
+    with PrivateServer(port=port) as server:
         yield server
 
 

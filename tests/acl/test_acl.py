@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import shutil
 import threading
 import time
 from contextlib import suppress
@@ -20,7 +19,7 @@ from redqueue.core import acl
 from redqueue.core.acl import Role
 from redqueue.core.script import names
 from redqueue.doctor import examine
-from redqueue.embedded import PrivateServer, binary
+from redqueue.embedded import PrivateServer
 
 from .conftest import GUARD, STEERING, Guarded, look, produce, registry_of, steer, work
 
@@ -187,8 +186,7 @@ def test_the_lines_work_from_a_file_of_acls_with_the_default_user_off(tmp_path: 
     user = line.replace("ACL SETUSER", "user").replace(">PASSWORD", f"#{digest}")
     users = tmp_path / "users.acl"
     users.write_text("")
-    program = shutil.which("redis-server") or str(binary.find())
-    with PrivateServer(binary=program, arguments=["--aclfile", str(users)]) as server:
+    with PrivateServer(arguments=["--aclfile", str(users)]) as server:
         users.write_text(f"{user}\nuser default off\n")
         with redis.Redis.from_url(server.url, protocol=2) as admin:
             admin.execute_command("ACL", "LOAD")

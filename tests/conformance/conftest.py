@@ -1,6 +1,6 @@
 """One suite for every implementation: the queue for tasks and the one for threads, on a genuine server and a fake one.
 
-The sync handles are made awaitable, so that each test is written once.
+The sync handles are made awaitable, so that each test is written once. $REDQUEUE_WAYS names other ways to a server.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Protocol, cast
 
 import pytest
 import redis
+from tests.conftest import audit_stored
 
 from redqueue.client.aio.queue import AsyncQueue
 from redqueue.client.aio.service import AsyncJobQueueService
@@ -19,6 +20,9 @@ from redqueue.client.sync.queue import Queue
 from redqueue.client.sync.service import JobQueueService
 from redqueue.registry import ServiceRegistry
 from redqueue.worker.worker import Worker
+
+from .users import ByLeastUser
+from .ways import Way, asked, open_way
 
 Shell = Literal["async", "sync"]
 
@@ -33,7 +37,7 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.target, name)
-        if isinstance(value, Queue):
+        if isinstance(value, Queue | ByLeastUser):
             return Awaited(value)
         if not callable(value):
             return value
@@ -60,7 +64,7 @@ async def one_by_one(events: Generator[Any]) -> AsyncGenerator[Any]:
 
 
 def awaited(value: Any) -> Any:
-    if isinstance(value, Job | Queue | JobQueueService):
+    if isinstance(value, Job | Queue | JobQueueService | ByLeastUser):
         return Awaited(value)
     if isinstance(value, list) and value and isinstance(value[0], Job):
         return [Awaited(job) for job in value]
@@ -79,21 +83,45 @@ class Work(Protocol):
     async def __call__(self, *queues: str, **options: Any) -> None: ...
 
 
+@pytest.fixture(scope="session", params=asked())
+def _way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    with open_way(request.param, tmp_path_factory.mktemp("way")) as way:
+        yield way
+
+
+@pytest.fixture
+def way(_way: Way, request: pytest.FixtureRequest) -> Iterator[Way]:
+    """A way to a server that is empty, and that is audited afterwards."""
+    for marker in request.node.iter_markers("not_by"):
+        name, reason = marker.args
+        if name == _way.name:
+            pytest.skip(f"not by {name}: {reason}")
+    _way.empty()
+    yield _way
+    audit_stored(_way.administrator, request)
+    if refusals := _way.refusals():
+        pytest.fail("\n".join(refusals), pytrace=False)
+
+
+@pytest.fixture
+def url(way: Way) -> str:
+    return way.url
+
+
 @pytest.fixture(params=["async", "sync"])
 def shell(request: pytest.FixtureRequest) -> Shell:
     return cast(Shell, request.param)
 
 
 @pytest.fixture
-async def make_queue(url: str, shell: Shell) -> AsyncIterator[MakeQueue]:
+async def make_queue(way: Way, shell: Shell) -> AsyncIterator[MakeQueue]:
     """Makes handles on queues, which are closed at the end."""
     made: list[AsyncQueue] = []
-    usual = url
 
     def make(name: str = "q", *, url: str | None = None, **options: Any) -> AsyncQueue:
-        where = None if "client" in options else url or usual
         kind: Any = AsyncQueue if shell == "async" else Queue
-        handle = kind(name, where, **options)
+        given = url is not None or "client" in options
+        handle = kind(name, url, **options) if given else way.handle(kind, name, **options)
         made.append(handle if shell == "async" else cast(AsyncQueue, Awaited(handle)))
         return made[-1]
 
@@ -108,12 +136,12 @@ def queue(make_queue: MakeQueue) -> AsyncQueue:
 
 
 @pytest.fixture
-async def make_service(url: str, shell: Shell, registry: ServiceRegistry) -> AsyncIterator[MakeService]:
+async def make_service(way: Way, shell: Shell, registry: ServiceRegistry) -> AsyncIterator[MakeService]:
     made: list[AsyncJobQueueService] = []
 
     def make(**options: Any) -> AsyncJobQueueService:
         kind: Any = AsyncJobQueueService if shell == "async" else JobQueueService
-        handle = kind(**{"url": url, "registry": registry, **options})
+        handle = way.handle(kind, **{"registry": registry, **options})
         made.append(handle if shell == "async" else cast(AsyncJobQueueService, Awaited(handle)))
         return made[-1]
 
@@ -167,10 +195,9 @@ def work(url: str, registry: ServiceRegistry) -> Work:
 
 
 @pytest.fixture
-def client(url: str) -> Iterator[redis.Redis]:
+def client(way: Way) -> redis.Redis:
     """What is stored, for tests that look at it."""
-    with redis.Redis.from_url(url, protocol=2) as opened:
-        yield opened
+    return cast("redis.Redis", way.administrator)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import redis
 import redis.asyncio
 
 from redqueue.client.aio.queue import AsyncQueue
-from redqueue.embedded import PrivateServer
 from redqueue.errors import (
     BadInput,
     ConfigurationError,
@@ -29,7 +28,9 @@ from redqueue.errors import (
 from redqueue.rules import Keep
 
 from .conftest import MakeQueue, Shell
+from .ways import Way
 
+NO_USERS = "it knows no users"
 Unchanged = Callable[[], bool]
 
 
@@ -282,42 +283,40 @@ def test_a_bad_url_is_refused_without_a_connection(make_queue: MakeQueue, url: s
         make_queue(url=url or " ")
 
 
-async def test_a_client_that_decodes_is_refused(url: str, shell: Shell, make_queue: MakeQueue) -> None:
-    module: Any = redis.asyncio if shell == "async" else redis
-    client = module.Redis.from_url(url, decode_responses=True)
+async def test_a_client_that_decodes_is_refused(way: Way, shell: Shell, make_queue: MakeQueue) -> None:
+    client = way.client(module_of(shell), decode_responses=True)
     with pytest.raises(ConfigurationError, match="decode_responses=False"):
         make_queue(client=client)
 
 
-async def test_a_client_of_the_other_kind_is_refused(url: str, shell: Shell, make_queue: MakeQueue) -> None:
-    module: Any = redis if shell == "async" else redis.asyncio
+async def test_a_client_of_the_other_kind_is_refused(way: Way, shell: Shell, make_queue: MakeQueue) -> None:
     with pytest.raises(ConfigurationError, match="client is"):
-        make_queue(client=module.Redis.from_url(url))
+        make_queue(client=way.client(redis if shell == "async" else redis.asyncio))
     with pytest.raises(ConfigurationError, match="client must be"):
         make_queue(client=object())
 
 
-async def test_url_and_client_together_are_refused(url: str, shell: Shell) -> None:
-    module: Any = redis.asyncio if shell == "async" else redis
+async def test_url_and_client_together_are_refused(way: Way, shell: Shell) -> None:
     from redqueue.client.sync.queue import Queue
 
     kind: Any = AsyncQueue if shell == "async" else Queue
     with pytest.raises(ConfigurationError, match="not both"):
-        kind("q", url, client=module.Redis.from_url(url))
+        kind("q", way.url, client=way.client(module_of(shell)))
 
 
-async def test_a_given_client_is_used_and_stays_open(url: str, shell: Shell, make_queue: MakeQueue) -> None:
-    module: Any = redis.asyncio if shell == "async" else redis
-    client = module.Redis.from_url(url)
+async def test_a_given_client_is_used_and_stays_open(way: Way, shell: Shell, make_queue: MakeQueue) -> None:
+    client = way.client(module_of(shell))
     queue = make_queue(client=client)
     assert (await queue.add("a", 1, job_id="x")).answer == "created"
     assert (await queue.get_stats()).waiting == 1
     await queue.close()
     pinged = client.ping()
     assert (await pinged if shell == "async" else pinged) is True
-    closing = client.aclose() if shell == "async" else client.close()
-    if shell == "async":
-        await closing
+    await way.close(client)
+
+
+def module_of(shell: Shell) -> Any:
+    return redis.asyncio if shell == "async" else redis
 
 
 async def test_a_server_that_is_not_there_is_unavailable(make_queue: MakeQueue) -> None:
@@ -328,34 +327,26 @@ async def test_a_server_that_is_not_there_is_unavailable(make_queue: MakeQueue) 
     assert raised.value.sent is False
 
 
-async def test_a_wrong_password_is_refused_and_not_shown(server: PrivateServer, make_queue: MakeQueue) -> None:
-    with redis.Redis.from_url(server.url) as admin:
-        admin.acl_setuser("known", enabled=True, passwords=["+right"], commands=["+@all"], keys=["*"])
-        try:
-            mark = "&" if "?" in server.url else "?"
-            for password in ("wrong-secret", "x"):
-                queue = make_queue(url=f"{server.url}{mark}username=known&password={password}")
-                with pytest.raises(RedisRefused) as raised:
-                    await queue.add("a", 1)
-                assert "wrong-secret" not in str(raised.value)
-        finally:
-            admin.acl_deluser("known")
+@pytest.mark.not_by("fakeredis", NO_USERS)
+async def test_a_wrong_password_is_refused_and_not_shown(way: Way, make_queue: MakeQueue) -> None:
+    with way.user("known", commands=["+@all"], keys=["*"]):
+        for password in ("wrong-secret", "x"):
+            queue = make_queue(url=way.url_as("known", password))
+            with pytest.raises(RedisRefused) as raised:
+                await queue.add("a", 1)
+            assert "wrong-secret" not in str(raised.value)
 
 
+@pytest.mark.not_by("fakeredis", NO_USERS)
 @pytest.mark.parametrize("rights", [["+@all", "-@scripting"], ["+@all", "-evalsha", "-eval"]])
 async def test_a_server_that_forbids_scripts_is_refused(
-    server: PrivateServer, make_queue: MakeQueue, rights: list[str]
+    way: Way, make_queue: MakeQueue, rights: list[str], unchanged: Unchanged
 ) -> None:
-    with redis.Redis.from_url(server.url) as admin:
-        admin.acl_setuser("limited", enabled=True, passwords=["+right"], commands=rights, keys=["*"])
-        try:
-            mark = "&" if "?" in server.url else "?"
-            queue = make_queue(url=f"{server.url}{mark}username=limited&password=right")
-            with pytest.raises(RedisRefused, match="ACL"):
-                await queue.add("a", 1)
-            assert admin.dbsize() == 0
-        finally:
-            admin.acl_deluser("limited")
+    with way.user("limited", commands=rights, keys=["*"]):
+        queue = make_queue(url=way.url_as("limited", "right"))
+        with pytest.raises(RedisRefused, match="ACL"):
+            await queue.add("a", 1)
+    assert unchanged()
 
 
 def _impatient(queue: Any) -> None:

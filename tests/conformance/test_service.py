@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from redqueue.client.aio.service import AsyncJobQueueService
+from redqueue.client.sync.service import JobQueueService
 from redqueue.context import INJECTED, JobContext
 from redqueue.defaults import GENERIC_TASK
 from redqueue.errors import BadInput, InvalidName, InvalidOption, NotRegistered
@@ -17,7 +18,7 @@ from redqueue.shapes import JobData
 from redqueue.testing import run_until_idle_async
 from redqueue.worker.worker import Worker
 
-from .conftest import MakeService, Shell
+from .conftest import Shell
 
 
 class SmsData(JobData[bool]):
@@ -199,8 +200,8 @@ async def test_health_says_whether_a_queue_moves(
     assert set(health.to_wire()) >= {"healthy", "reachable", "oldestWaitingS"}
 
 
-async def test_the_environment_names_the_server(url: str, shell: Shell, make_service: MakeService) -> None:
-    kind: Any = type(getattr(make_service(), "target", make_service()))
+async def test_the_environment_names_the_server(url: str, shell: Shell) -> None:
+    kind: Any = AsyncJobQueueService if shell == "async" else JobQueueService
     for service in (
         kind.from_env({"REDIS_URL": url}) if not url.startswith("unix") else kind(settings=Settings(url=url)),
         kind(settings=Settings(url=url)),

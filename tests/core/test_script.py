@@ -163,7 +163,7 @@ def test_each_script_loads_on_each_server(world: World, name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_each_header_says_what_is_there(name: str) -> None:
     header = load(name).header
-    assert set(header.keys) <= {*FIXED, "record", "session"}
+    assert set(header.keys) <= {*FIXED, "record", "session", "log"}
     assert set(header.families) <= set(FAMILIES)
     assert header.reply
     assert len(header.reply) == len(set(header.reply))
@@ -230,6 +230,12 @@ def test_each_piece_is_used_and_each_command_is_allowed(file: str) -> None:
     if file.startswith("lib/"):
         piece = file.removeprefix("lib/")
         assert any(piece in Header.read(one, _source(one)).uses for one in [*EVERY, *(f"lib/{p}" for p in PIECES)])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_each_script_names_a_key_by_which_a_client_finds_the_node_of_a_cluster(name: str) -> None:
+    """A call without one is sent to any node."""
+    assert load(name).header.keys
 
 
 def test_numbers_are_put_into_text_by_format_only() -> None:

@@ -70,6 +70,7 @@ def test_jobs_are_added_and_looked_at(handles: Handles, queue: Any) -> None:
     assert (status.state, status.position) == ("waiting", 0)
     assert do(job.status()).state == "waiting"
     assert do(queue.get_data("one")) == {"n": 1}
+    assert [do(queue.get_logs("one")) for _ in range(10)] == [[]] * 10  # a call without a key goes to any node
     stats = do(queue.get_stats())
     assert (stats.waiting, stats.delayed) == (1501, 1)
     assert [job.job_id for job in do(queue.jobs("delayed"))] == ["later"]

@@ -117,6 +117,7 @@ def get_data(keys: Keys, job_id: str, type: Any = Any) -> Call[Any]:
 
 def get_logs(keys: Keys, job_id: str, start: int = 0, count: int = 100) -> Call[list[str]]:
     """Lines that a job's runs logged, the oldest first; none for a job that isn't known."""
+    log = keys.log(check_job_id(job_id))
 
     def read(raw: Any) -> list[str]:
         lines = LOGS.reply(raw).lines
@@ -129,7 +130,7 @@ def get_logs(keys: Keys, job_id: str, start: int = 0, count: int = 100) -> Call[
     return LOGS.call(
         read,
         keys,
-        job_id=check_job_id(job_id),
+        log=log,
         start=check_int("start", start, 0, 2**31),
         count=check_int("count", count, 1, MOST_LINES),
     )

@@ -1,7 +1,6 @@
 --- Lines that a job's runs logged, the oldest first.
---- @family log
---- @arg job_id   text
+--- @key log      list: the job's lines
 --- @arg start    int
 --- @arg count    int, at most 1,000
 --- @reply lines
-return {lines = redis.call('LRANGE', log .. job_id, start, start + count - 1)}
+return {lines = redis.call('LRANGE', log, start, start + count - 1)}
