@@ -15,7 +15,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check check-style check-types check-lua check-gen check-architecture gen \
-	bench bench-quick bench-scale bench-soak chaos test-servers test-oldest lock clean
+	bench bench-quick bench-scale bench-soak chaos mutate-lua test-servers test-oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -62,6 +62,9 @@ bench-soak: $(READY) ## what stays of a million jobs in a worker and in Redis: t
 
 chaos: $(READY) ## kill, stop and cut off workers and Redis, and count what became of the jobs; ARGS='--full'
 	$(RUN) -m chaos $(ARGS)
+
+mutate-lua: $(READY) ## change the Lua scripts, one thing at a time, and count what no test notices; ARGS='pump.lua lib/*' for some
+	$(RUN) -m tools.mutate_lua $(ARGS)
 
 test-servers: $(READY) $(SERVERS)/.ready ## what depends on the server on each of PyPI and PATH, alone, Cluster, Sentinel, TLS, ACL
 	$(RUN) tools/test_servers.py -n $(TEST_PROCESSES) --dist loadfile $(ARGS)

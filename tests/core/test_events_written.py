@@ -176,6 +176,7 @@ def test_a_queue_is_drained_however_its_last_job_ends(world: World, how: str) ->
     world(steer.cancel(world.keys, "later"))
     world(steer.remove(world.keys, "later"))
     world(lease.recover(world.keys, 1))
+    world(lease.leave(world.keys, "t", ["0"], []))
     assert world.events("drained") == [("drained", "", None)]
 
 

@@ -14,7 +14,7 @@ from tests.protocol.driver import ERROR, LEASE, START, Session
 
 from redqueue.core import inspect, lease, steer, sweep
 from redqueue.core.lease import ListRule, Settles
-from redqueue.core.lifecycle import Complete, Fail, Release, RetryIn, SnoozeFor
+from redqueue.core.lifecycle import Complete, Crash, Fail, Release, RetryIn, SnoozeFor
 
 if TYPE_CHECKING:
     from tests.protocol.driver import Producer, Wire
@@ -107,6 +107,35 @@ def test_a_late_copy_of_a_claim_leases_nothing(wire: Wire, producer: Producer, s
     assert wire.ids("waiting") == ["a"]
 
 
+def test_a_claim_sent_again_tells_anew_when_the_next_delayed_job_is_due(
+    wire: Wire, producer: Producer, session: Session
+) -> None:
+    nothing_delayed = session.trip(n=1)
+    assert [wire(nothing_delayed).next_due_ms for _ in range(2)] == [-1, -1]
+    producer.add("a", delay=5)
+    producer.add("b", delay=9)
+    claim = session.trip(n=1)
+    assert [wire(claim).next_due_ms for _ in range(2)] == [5000, 5000]
+    wire.pass_time(4999)
+    assert wire(claim).next_due_ms == 1
+    wire.pass_time(2)
+    assert wire(claim).next_due_ms == 0
+
+
+def test_a_claim_sent_again_leaves_out_what_was_recovered_and_waits_for_anybody(
+    wire: Wire, producer: Producer, session: Session, other: Session
+) -> None:
+    producer.add("a")
+    claim = session.trip(n=1)
+    assert [run.id for run in wire(claim).claimed] == ["a"]
+    for _ in range(4):
+        wire.pass_time(LEASE // 3)
+        other.renew()
+    wire.recover()
+    assert wire.ids("waiting") == ["a"]
+    assert wire(claim).claimed == []
+
+
 def test_a_claim_sent_again_leaves_out_what_its_session_lost_and_keeps_the_positions_of_the_rest(
     wire: Wire, producer: Producer, session: Session
 ) -> None:
@@ -176,6 +205,43 @@ def test_a_cancel_is_not_forgotten_when_the_run_ends_otherwise(
     assert wire.ids("cancelled") == ["a"]
     assert producer.add("b") == ["created"]
     assert [one.id for one in session.claim(2)] == ["b"]
+
+
+@pytest.mark.parametrize(("settlement", "state"), [(DONE, "completed"), (Fail(ERROR), "failed")])
+def test_a_run_that_ends_by_itself_before_it_is_told_of_its_cancel_ends_so(
+    wire: Wire, producer: Producer, session: Session, settlement: Settlement, state: str
+) -> None:
+    producer.add("a")
+    (run,) = session.claim()
+    producer(steer.cancel(wire.keys, "a", "not wanted"))
+    assert session.settle(run, settlement) == "o"
+    assert (wire.ids(state), wire.ids("cancelled")) == (["a"], [])
+    assert wire.client.exists(wire.keys["cancels"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("settlement", "attempts"), [(Release("cut"), 0), (SnoozeFor(0, ""), 0), (Crash(), 0), (RetryIn(0, ERROR), 1)]
+)
+def test_a_run_that_a_cancel_cut_short_burns_an_attempt_only_if_it_failed(
+    wire: Wire, producer: Producer, session: Session, settlement: Settlement, attempts: int
+) -> None:
+    producer.add("a")
+    (run,) = session.claim()
+    producer(steer.cancel(wire.keys, "a", "not wanted"))
+    assert session.settle(run, settlement) == "x"
+    status = wire(inspect.get_status(wire.keys, "a"))
+    assert status is not None
+    assert (status.state, status.attempts) == ("cancelled", attempts)
+
+
+def test_a_renewal_tells_of_each_run_that_was_cancelled(wire: Wire, producer: Producer, session: Session) -> None:
+    producer.add("a", "b")
+    first, second = session.claim(2)
+    producer(steer.cancel(wire.keys, "b", "not wanted"))
+    assert session.renew(second) == "c"
+    assert session.renew(first, second) == "kc"
+    assert session.renew(first) == "k"
+    assert session.renew() == ""
 
 
 def test_a_cancel_is_not_forgotten_when_the_lease_ends(
@@ -359,6 +425,38 @@ def test_a_job_that_was_recovered_and_not_claimed_is_taken_back_by_renewing_it(
     assert session.settle(late, DONE) == "o"
 
 
+@pytest.mark.parametrize(
+    ("settlement", "state", "tries"),
+    [
+        (DONE, "completed", (0, 0, 0)),
+        (Fail(ERROR), "failed", (0, 0, 0)),
+        (RetryIn(1000, ERROR), "delayed", (1, 0, 1)),
+        (SnoozeFor(1000, "busy"), "delayed", (0, 0, 1)),
+        (Release("cut"), "waiting", (0, 0, 1)),
+    ],
+)
+def test_a_job_that_was_recovered_and_not_claimed_is_settled_by_its_owner_after_all(
+    wire: Wire,
+    producer: Producer,
+    session: Session,
+    other: Session,
+    settlement: Settlement,
+    state: str,
+    tries: tuple[int, int, int],
+) -> None:
+    producer.add("a")
+    (run,) = session.claim()
+    for _ in range(4):
+        wire.pass_time(LEASE // 3)
+        other.renew()
+    wire.recover()
+    assert (wire.ids("waiting"), wire.tries("a")) == (["a"], (0, 1, 1))
+    assert session.settle(run, settlement) == "o"
+    places = ("waiting", "active", "delayed", "completed", "failed")
+    assert [place for place in places if wire.ids(place)] == [state]
+    assert wire.tries("a") == tries
+
+
 def test_a_late_copy_of_a_renewal_gives_nothing_back_to_a_session_that_left(
     wire: Wire, producer: Producer, session: Session, other: Session
 ) -> None:
@@ -481,6 +579,15 @@ def test_a_paused_queue_wakes_nobody_and_spins_nobody(wire: Wire, producer: Prod
     trip = wire(session.trip(n=1))
     assert (trip.paused, trip.claimed) == (True, [])
     assert not wire.token_out()
+
+
+def test_a_token_that_was_lost_with_who_took_it_is_put_out_again_by_the_next_scan(
+    wire: Wire, producer: Producer, session: Session
+) -> None:
+    producer.add("a")
+    wire.take_token()
+    assert wire.recover().count == 0
+    assert wire.token_out()
 
 
 def test_resume_wakes_an_idle_worker(wire: Wire, producer: Producer) -> None:

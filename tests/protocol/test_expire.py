@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ResponseError
 from tests.protocol.driver import LEASE, Session
 
-from redqueue.core import lease, steer
+from redqueue.core import inspect, lease, steer
 from redqueue.core.lifecycle import Complete
 
 if TYPE_CHECKING:
@@ -177,3 +177,24 @@ def test_a_key_of_another_type_stops_it_before_the_first_write(
     assert wire.everything() == before
     wire.client.delete(wire.keys[key])
     wire.client.restore(wire.keys[key], 0, kept)
+
+
+def test_the_dead_is_no_worker_any_more_and_its_marks_stay_for_ten_minutes(
+    wire: Wire, session: Session, other: Session
+) -> None:
+    expire(wire, session)
+    assert wire(inspect.get_stats(wire.keys)).workers == 1
+    assert wire.client.ttl(wire.keys.session(session.name)) == 600
+
+
+def test_an_active_job_without_a_lease_is_nobodys_and_does_not_stop_it(
+    wire: Wire, producer: Producer, session: Session
+) -> None:
+    producer.add("a", "b")
+    session.claim(2)
+    wire.client.hdel(wire.keys["leases"], "a")
+    assert wire(lease.expire(wire.keys, session.name, LANES, "0")) == ("0", 1)
+    for _ in range(4):
+        wire.pass_time(LEASE // 3)
+        wire.recover_all()
+    assert sorted(wire.ids("waiting")) == ["a", "b"]

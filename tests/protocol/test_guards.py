@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 from tests.protocol.driver import ERROR, LEASE, Session
 
 from redqueue.core import inspect, lease, steer, sweep
+from redqueue.core.lease import ListRule
 from redqueue.core.lifecycle import Complete, Fail, Release, RetryIn, SnoozeFor
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from redqueue.core.lease import Claimed
     from redqueue.core.lifecycle import Settlement
+    from redqueue.core.report import Kind
 
 DONE = Complete(b"1")
 HALF = LEASE // 2
@@ -155,6 +157,32 @@ def test_a_clock_that_goes_back_takes_no_job_from_the_living_and_keeps_none_for_
     assert (wire.ids("waiting"), wire.ids("active")) == (["dead"], ["living"])
 
 
+def test_a_clock_that_went_back_holds_recovery_as_an_outage_does(wire: Wire, session: Session) -> None:
+    wire.pass_time(HALF)
+    assert wire.recover().hold_ms == 0
+    wire.pass_time(-1)
+    assert wire.recover().hold_ms == HALF
+    assert wire.recover().hold_ms == HALF
+    wire.pass_time(HALF)
+    assert wire.recover().hold_ms == 0
+
+
+def test_a_fence_is_the_clock_in_microseconds_or_one_more_than_the_last(
+    wire: Wire, producer: Producer, session: Session
+) -> None:
+    producer.add("a", "b", "c", "d")
+    first = wire.now * 1000
+    fences = [session.claim()[0].fence, session.claim()[0].fence]
+    wire.pass_time(-HOUR)
+    fences.append(session.claim()[0].fence)
+    assert fences == [first, first + 1, first + 2]
+    wire.pass_time(HOUR + 1)
+    assert session.claim()[0].fence == first + 1000
+    wire.pass_time(1)
+    assert session.claim() == []  # draws none
+    assert wire.client.hget(wire.keys["meta"], "fence") == str(first + 1000).encode()
+
+
 def test_a_clock_that_goes_forward_takes_no_job_from_the_living(
     wire: Wire, producer: Producer, session: Session
 ) -> None:
@@ -186,6 +214,42 @@ def test_deadlines_that_would_never_come_are_cut_a_hundred_a_scan(
     assert seen == [250, 150, 50, 0]
 
 
+def test_a_scan_trims_by_the_rule_that_the_queue_was_given_last(
+    wire: Wire, producer: Producer, session: Session
+) -> None:
+    rule = ListRule((60, HOUR), (70, 2 * HOUR))
+    producer.add(*(f"j{n}" for n in range(80)))
+    runs = session.claim(64)
+    ends: list[Settlement] = [*[DONE] * 12, *[Fail(ERROR)] * 52]
+    wire(session.trip(*zip(runs, ends, strict=True), rule=rule))
+    for n in range(64, 80):
+        producer(steer.cancel(wire.keys, f"j{n}"))
+
+    def scan_after(ms: int) -> list[int]:
+        wire.pass_time(ms)
+        wire.recover()
+        return [len(wire.ids(state)) for state in ("completed", "failed", "cancelled")]
+
+    assert scan_after(HOUR - 1) == [12, 52, 16]
+    assert scan_after(1) == [0, 52, 16]
+    assert scan_after(HOUR - 1) == [0, 52, 16]
+    assert scan_after(1) == [0, 0, 0]
+
+
+def test_a_deadline_two_leases_away_is_cut_and_a_nearer_one_is_not(
+    wire: Wire, producer: Producer, session: Session
+) -> None:
+    producer.add("a")
+    session.claim()
+    deadline = wire.deadline("a")
+    wire.pass_time(1 - LEASE)
+    wire.recover()
+    assert wire.deadline("a") == deadline
+    wire.pass_time(-1)
+    wire.recover()
+    assert wire.deadline("a") == wire.now + LEASE
+
+
 def test_a_hold_is_never_longer_than_half_the_lease_that_a_queue_has_now(wire: Wire) -> None:
     Session(wire, "slow").enter(600_000)
     Session(wire, "slow").leave()
@@ -211,6 +275,63 @@ def test_a_job_that_is_given_up_again_and_again_before_it_starts_counts_as_crash
         wire.recover()
         tries.append(wire.tries("a"))
     assert tries == [(0, 0, 1), (0, 0, 2), (0, 0, 3), (0, 0, 4), (0, 0, 5), (0, 1, 6), (0, 2, 7)]
+
+
+def test_what_is_listed_as_not_started_is_taken_by_its_place_in_the_claim(
+    wire: Wire, producer: Producer, session: Session, other: Session
+) -> None:
+    producer.add("a", "b", "c", "d", "e")
+    runs = session.claim(5)
+    wire(session.trip(unstarted=(runs[1], runs[3])))
+    pass_lease(wire, other)
+    wire.recover()
+    assert [wire.tries(one) for one in "abcde"] == [(0, 1, 1), (0, 0, 1), (0, 1, 1), (0, 0, 1), (0, 1, 1)]
+
+
+def test_an_active_job_without_a_lease_counts_a_crash_and_joins_the_end(
+    wire: Wire, producer: Producer, session: Session, other: Session
+) -> None:
+    producer.add("z", "b", priority=5)
+    session.claim(2)
+    producer.add("c")
+    wire.client.hdel(wire.keys["leases"], "z")
+    pass_lease(wire, other)
+    wire.recover()
+    producer.add("a")
+    assert wire.ids("waiting") == ["c", "z", "a", "b"]
+    assert wire.tries("z") == (0, 1, 1)
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_an_active_job_without_a_lease_ends_without_a_priority(
+    wire: Wire, producer: Producer, session: Session, other: Session, state: str
+) -> None:
+    producer.add("a", priority=5)
+    session.claim()
+    if state == "cancelled":
+        producer(steer.cancel(wire.keys, "a"))
+    wire.client.hdel(wire.keys["leases"], "a")
+    pass_lease(wire, other)
+    wire.recover(max_crashes=1)
+    assert wire.ids(state) == ["a"]
+    assert wire.client.hget(wire.keys.family("outcome") + "a", "priority") == b"0"
+
+
+@pytest.mark.parametrize(("started", "crashes"), [(True, 2), (False, 1)])
+def test_a_worker_that_was_only_slow_takes_its_own_crash_back_and_no_other(
+    wire: Wire, producer: Producer, session: Session, other: Session, started: bool, crashes: int
+) -> None:
+    producer.add("a")
+    session.claim()
+    pass_lease(wire, other)
+    wire.recover()
+    (run,) = other.claim()
+    wire(other.trip(unstarted=() if started else (run,)))
+    pass_lease(wire, session)
+    wire.recover()
+    assert wire.tries("a") == (0, crashes, 2)
+    assert other.renew(run) == "k"
+    assert wire.tries("a") == (0, 1, 2)
 
 
 def test_a_worker_that_leaves_gives_only_back_what_it_holds(
@@ -241,7 +362,56 @@ def test_a_call_of_a_worker_that_left_is_not_carried_out_however_late_it_comes(
     assert wire.everything() == before
 
 
+def test_the_marks_of_a_worker_that_left_stay_for_ten_minutes(wire: Wire, session: Session) -> None:
+    session.leave()
+    assert wire.client.ttl(wire.keys.session(session.name)) == 600
+
+
+def test_a_session_lives_for_an_hour_after_it_was_seen_last(wire: Wire, session: Session, other: Session) -> None:
+    wire.client.persist(wire.keys.session(session.name))
+    session.renew()
+    assert wire.client.ttl(wire.keys.session(session.name)) == 3600
+    for wait, names in ((HOUR - 1, [b"s", b"t"]), (1, [b"t"])):
+        wire.pass_time(wait)
+        other.renew()
+        assert wire.client.zrange(wire.keys["sessions"], 0, -1) == names
+
+
+def test_what_a_worker_does_not_give_back_when_it_leaves_counts_as_started(
+    wire: Wire, producer: Producer, session: Session, other: Session
+) -> None:
+    """It knows no more what it had not started."""
+    producer.add("a")
+    runs = session.claim()
+    wire(session.trip(unstarted=runs))
+    session.leave()
+    pass_lease(wire, other)
+    wire.recover()
+    assert wire.tries("a") == (0, 1, 1)
+
+
+# What one call may hold
+
+
+def test_a_run_that_is_settled_twice_in_one_call_ends_once(wire: Wire, producer: Producer, session: Session) -> None:
+    producer.add("a")
+    (run,) = session.claim()
+    trip = wire(session.trip((run, DONE), (run, Fail(ERROR))))
+    assert trip.words == "ol"
+    assert (wire.ids("completed"), wire.ids("failed")) == (["a"], [])
+    assert wire(inspect.get_stats(wire.keys)).succeeded == 1
+
+
 # Leases of different lengths
+
+
+def test_a_queue_that_nobody_has_entered_has_the_lease_of_every_default(wire: Wire, producer: Producer) -> None:
+    scan = wire.recover()
+    assert (scan.count, scan.hold_ms) == (0, HALF)
+    assert wire(lease.renew(wire.keys, "s", ())).lease_ms == LEASE
+    producer.add("a")
+    trip = wire(Session(wire).trip(n=1))
+    assert (trip.lease_ms, wire.deadline("a")) == (LEASE, wire.now + LEASE)
 
 
 def test_a_worker_with_a_short_lease_beside_one_with_a_long_lease_loses_nothing(wire: Wire, producer: Producer) -> None:
@@ -333,6 +503,18 @@ def test_a_full_server_takes_outcomes_and_hands_out_jobs(
         trip = wire(session.trip((run, settlement), n=1))
     assert (trip.words, [one.id for one in trip.claimed]) == ("o", ["later"])
     assert "a" in wire.ids(state)
+
+
+@pytest.mark.parametrize("kind", ["p", "s", "l"])
+def test_a_full_server_takes_what_a_run_tells_of_itself(
+    wire: Wire, producer: Producer, session: Session, kind: Kind
+) -> None:
+    producer.add("a")
+    (run,) = session.claim()
+    reports = lease.Reports((run,), (kind,), (b"1",))
+    with wire.full():
+        trip = wire(lease.pump(wire.keys, "s", "host:s", "0", 9, lease.Settles([], [], []), 0, (), ListRule(), reports))
+    assert trip.told == "o"
 
 
 def test_a_full_server_hands_out_the_first_job_of_all(wire: Wire, producer: Producer) -> None:

@@ -7,8 +7,8 @@ local function touch(asked)
   local facts = redis.call('HMGET', meta, 'lease', 'seen', 'hold')
   local grows = asked and asked > tonumber(facts[1] or 0)
   local lease = grows and asked or tonumber(facts[1] or 30000)
-  local seen, hold = tonumber(facts[2] or -1), tonumber(facts[3] or 0)
-  if seen < 0 or now < seen or now - seen > lease / 2 then hold = now + math.floor(lease / 2) end
+  local seen, hold = tonumber(facts[2] or 0), tonumber(facts[3] or 0)
+  if now < seen or now - seen > lease / 2 then hold = now + math.floor(lease / 2) end
   hold = math.min(hold, now + math.floor(lease / 2))
   redis.call('HSET', meta, 'seen', now, 'hold', hold)
   if grows then redis.call('HSET', meta, 'lease', lease) end
