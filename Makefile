@@ -7,6 +7,7 @@ TEST_PROCESSES ?= 3
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SERVERS := .venv-servers
+MUTATION := .venv-mutation
 OLDEST := .venv-oldest
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,7 +16,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check check-style check-types check-lua check-gen check-architecture gen \
-	bench bench-quick bench-scale bench-soak chaos mutate-lua test-servers test-oldest lock clean
+	bench bench-quick bench-scale bench-soak chaos mutate mutate-lua mutate-py test-servers test-oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -63,8 +64,13 @@ bench-soak: $(READY) ## what stays of a million jobs in a worker and in Redis: t
 chaos: $(READY) ## kill, stop and cut off workers and Redis, and count what became of the jobs; ARGS='--full'
 	$(RUN) -m chaos $(ARGS)
 
+mutate: mutate-lua mutate-py ## both
+
 mutate-lua: $(READY) ## change the Lua scripts, one thing at a time, and count what no test notices; ARGS='pump.lua lib/*' for some
 	$(RUN) -m tools.mutate_lua $(ARGS)
+
+mutate-py: $(MUTATION)/.ready ## change the Python that carries leases, and see which test notices; ARGS='--sample 40 pump.py'
+	$(MUTATION)/bin/python tools/mutate_py.py $(ARGS)
 
 test-servers: $(READY) $(SERVERS)/.ready ## what depends on the server on each of PyPI and PATH, alone, Cluster, Sentinel, TLS, ACL
 	$(RUN) tools/test_servers.py -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
@@ -81,9 +87,12 @@ lock: $(READY) ## pin what is installed; ARGS=--upgrade takes the newest
 		--custom-compile-command 'make lock' --extra dev $(ARGS) -o requirements/dev.lock pyproject.toml requirements/tools.in
 	$(RUN) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --python-version 3.11 $(ARGS) -o requirements/servers.lock requirements/servers.in
+	$(RUN) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command 'make lock' --python-version 3.11 --constraints requirements/dev.lock $(ARGS) \
+		-o requirements/mutation.lock requirements/mutation.in
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(SERVERS) $(OLDEST) .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS) $(MUTATION) $(OLDEST) .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements/dev.lock pyproject.toml
@@ -101,3 +110,9 @@ $(SERVERS)/.ready: requirements/servers.lock $(READY)
 	$(RUN) -m uv pip install --quiet --python $(SERVERS)/bin/python --require-hashes --requirement requirements/servers.lock
 	@touch $@
 
+$(MUTATION)/.ready: requirements/mutation.lock $(READY)
+	$(RUN) -m uv venv --quiet --clear --python $(RUN) $(MUTATION)
+	$(RUN) -m uv pip install --quiet --python $(MUTATION)/bin/python --require-hashes \
+		--requirement requirements/dev.lock --requirement requirements/mutation.lock
+	$(RUN) -m uv pip install --quiet --python $(MUTATION)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@

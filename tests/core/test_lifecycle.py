@@ -14,6 +14,7 @@ from redqueue.core.lifecycle import (
     TRANSITIONS,
     Complete,
     Crash,
+    Died,
     Fail,
     Interrupted,
     Move,
@@ -58,6 +59,8 @@ STATES: tuple[State, ...] = get_args(State)
         (Raised(b"e", after_ms=7), 4, Fail(b"e")),
         (Snoozed(5, "busy"), 99, SnoozeFor(5, "busy")),
         (Interrupted(), 99, Release(INTERRUPTED)),
+        (Died(b"e", last=False), 99, Crash()),
+        (Died(b"e", last=True), 1, Fail(b"e")),
     ],
 )
 def test_what_becomes_of_a_run(outcome: Outcome, attempt: int, settlement: Settlement) -> None:

@@ -105,7 +105,7 @@ class Settles(msgspec.Struct):
         return taken
 
     def _take_around(self, most: int, held_back: AbstractSet[Claimed]) -> Settles:
-        ready, kept = Settles([], [], []), Settles([], [], [])
+        ready, kept = Settles(), Settles()
         for row in zip(self.runs, self.verdicts, self.outcomes, strict=True):
             (kept if row[0] in held_back else ready).add(*row)
         taken = ready.take(most)
