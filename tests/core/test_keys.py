@@ -52,4 +52,4 @@ def test_an_unknown_key_is_an_error() -> None:
 def test_each_fixed_key_is_used_by_a_script() -> None:
     used = {key for name in names() for key in load(name).header.keys}
     assert set(FIXED) <= used
-    assert used - set(FIXED) == {"record", "session"}
+    assert used - set(FIXED) == {"record", "session", "log"}
