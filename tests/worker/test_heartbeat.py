@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -90,10 +90,13 @@ class Told:
         return list(self.said)
 
 
-class Traffic(SimpleNamespace):
+@dataclass(eq=False)
+class Traffic:
     """What the heartbeat knows of a pump."""
 
-    __hash__ = object.__hash__  # one is itself alone, as a pump is
+    keys: Keys
+    held: set[Claimed]
+    lease_ms: int
 
 
 def pump(queue: str = "q", *runs: Claimed, lease_ms: int = LEASE_MS) -> Any:
