@@ -87,7 +87,8 @@ def test_every_feature_works_under_its_least_user(guarded: Guarded) -> None:
     run_all(guarded)
     assert guarded.audit() == []
     denied = [entry for entry in guarded.admin.acl_log() if entry["username"].startswith("redqueue-")]
-    assert {entry["object"] for entry in denied} <= {"client|setinfo"}
+    # redis-py's greeting, and a worker's look at how its server evicts: neither is needed.
+    assert {entry["object"] for entry in denied} <= {"client|setinfo", "info"}
 
 
 @pytest.mark.parametrize("role", ["producer", "reader", "monitor"])

@@ -730,3 +730,22 @@ def test_a_queue_s_numbers_leave_the_sentinel_out(wire: Wire, producer: Producer
 def test_the_same_id_twice_in_one_add_makes_one_job(wire: Wire, producer: Producer) -> None:
     assert producer.add("a", "b", "a") == ["created", "created", "duplicate"]
     assert wire.ids("waiting") == ["a", "b"]
+
+
+@pytest.mark.parametrize("how", ["its worker", "its process"])
+def test_a_job_that_somebody_ran_waits_no_more_since_before_that_run(
+    wire: Wire, producer: Producer, session: Session, how: str
+) -> None:
+    """Else a worker that can't run it would find its wait for another one over, though one was there."""
+    producer.add("a")
+    (run,) = session.claim()
+    session.settle(run, SnoozeFor(0, "waits for a worker that can run it: one with a key"))
+    (run,) = session.claim()
+    assert run.note
+    if how == "its worker":
+        while not wire.recover().count:
+            wire.pass_time(LEASE // 3)
+    else:
+        session.settle(run, Crash())
+    (run,) = session.claim()
+    assert (run.note, run.crashes) == ("", 1)

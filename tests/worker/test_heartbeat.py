@@ -56,13 +56,6 @@ class Wire:
         self.done.append("close")
 
 
-class Unwatched:
-    """Nobody looks at an event loop."""
-
-    def wait(self, wake: threading.Event, seconds: float) -> bool:
-        return wake.wait(seconds)
-
-
 class Told:
     """A heartbeat and all that it says, in order."""
 
@@ -80,7 +73,6 @@ class Told:
             on_up=lambda: self.said.append(("up",)),
             on_refused=lambda error: self.said.append(("refused", type(error), str(error))),
             on_ended=self.ended.set,
-            watch=Unwatched(),  # type: ignore[arg-type]
         )
 
     def beat(self) -> list[tuple[Any, ...]]:

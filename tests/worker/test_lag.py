@@ -192,12 +192,18 @@ def test_a_loop_is_asked_only_while_something_runs(monkeypatch: pytest.MonkeyPat
     def looked() -> None:
         nonlocal looks
         looks += 1
+        if looks == 2:
+            looked_twice.set()
 
-    watch = lag.LagWatch(loop, list, lambda: 500, looked)
-    assert not watch.wait(threading.Event(), 0.3)
-    assert (asked, watch.longest, looks >= 2) == ([], 0.0, True)
+    looked_twice, ended = threading.Event(), threading.Event()
+    watch = lag.LagWatch(loop, list, lambda: 500, looked, ended.set)
+    watch.start()
+    assert looked_twice.wait(GUARD)
+    watch.end()
+    assert ended.wait(GUARD)
+    assert (asked, watch.longest) == ([], 0.0)
     running: Any = [object()]
-    watch = lag.LagWatch(loop, lambda: running, lambda: 60_000, looked)
+    watch = lag.LagWatch(loop, lambda: running, lambda: 60_000, looked, ended.set)
     watch._look(0.0)
     watch._look(0.0)
     assert len(asked) == 1
@@ -216,8 +222,9 @@ class Run:
         class binding: name = "t"
 loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()
-watch = lag.LagWatch(loop, lambda: [Run], lambda: 500, lambda: print("look", flush=True))
-watch.wait(threading.Event(), 3600)
+watch = lag.LagWatch(loop, lambda: [Run], lambda: 500, lambda: print("look", flush=True), lambda: None)
+watch.start()
+threading.Event().wait()
 """
 
 
@@ -240,3 +247,72 @@ def test_a_process_that_was_stopped_as_a_whole_says_so_and_blames_no_loop() -> N
     assert line.startswith("this process stood for ")
     assert "while it ran job x of queue q (t)" in line
     assert "execution='process'" in line
+
+
+def test_a_loop_that_answers_while_the_process_comes_back_is_not_taken_to_stand_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each question that is out has an answer of its own, and a former one's says nothing."""
+    answers = list[Any]()
+    loop = asyncio.new_event_loop()
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda answer, at: answers.append(lambda: answer(at)))
+    running: Any = [Stub]
+    watch = lag.LagWatch(loop, lambda: running, lambda: 60_000, lambda: None, lambda: None)
+    watch._look(0.0)
+    watch._look(10.0)  # it overslept
+    assert len(answers) == 2
+    answers[0]()
+    assert watch.standing > 0
+    answers[1]()
+    assert (watch.standing, watch.longest < 5) == (0.0, True)
+    loop.close()
+
+
+class Stub:
+    """A run, as a warning names it."""
+
+    task, in_thread = None, False
+
+    class facts:
+        queue = "q"
+
+    class claimed:
+        id = "x"
+
+    class prepared:
+        class binding:
+            name = "t"
+
+
+async def test_a_log_that_blocks_costs_no_lease(
+    registry: ServiceRegistry, queue: AsyncQueue, make_worker: MakeWorker
+) -> None:
+    """Who tells of a standing loop waits for the same log, and nobody who renews waits for it."""
+    stuck, released, runs = threading.Event(), threading.Event(), list[int]()
+
+    class Blocks(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name == "a job":
+                stuck.set()
+                released.wait(GUARD)
+
+    @registry.processor("logs")
+    async def logs(data: Any) -> int:
+        runs.append(1)
+        logging.getLogger("a job").warning("a word")
+        return len(runs)
+
+    handler = Blocks()
+    logging.getLogger().addHandler(handler)
+    try:
+        job = await queue.add("logs")
+        with make_worker(lease=LEASE).in_thread():
+            assert await asyncio.to_thread(stuck.wait, GUARD)
+            async with make_worker(lease=LEASE):  # it would take the job of a lease that is over
+                await asyncio.sleep(4 * LEASE)
+                released.set()
+            assert await job.result(GUARD) == 1
+    finally:
+        released.set()
+        logging.getLogger().removeHandler(handler)
+    assert runs == [1]

@@ -3,6 +3,7 @@
 --- @key leases   hash: id -> lease
 --- @key cancels  hash: id -> reason
 --- @key expires  hash: id -> when it is too late to start it, ms
+--- @key notes    hash: id -> since, why it waits
 --- @key meta     hash: keep, totals
 --- @family job
 --- @family outcome
@@ -47,7 +48,7 @@ local function started(lease_text)
   return true
 end
 
-local crashed, missing, back, details, broken, stopped = {}, {}, {}, {}, {}, {}
+local crashed, missing, back, ran, details, broken, stopped = {}, {}, {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
   local order = found[i] and lease_parts(found[i]) or order_of(0, 0)
   local failed_runs, crashes, recoveries = tries_of(tried[i])
@@ -62,7 +63,10 @@ for i, id in ipairs(ids) do
       crashed[#crashed + 1] = id
     else
       back[#back + 1], details[id] = id, crash and 'crashed' or nil
-      if crash then redis.call('HDEL', expires, id) end
+      if crash then
+        redis.call('HDEL', expires, id)
+        ran[#ran + 1] = id
+      end
       set_tries(id, failed_runs, crashes + (crash and 1 or 0), recoveries + 1)
       -- An active job without a lease is nobody's; it joins the end.
       redis.call('ZADD', waiting, found[i] and order or order_of(0, take_sequence(1) + 1), id)
@@ -76,6 +80,8 @@ if #missing > 0 then
 end
 end_unsettled(cancelled, 'cancelled', 'reason', stopped)
 end_unsettled(failed, 'failed', 'error', broken)
+-- Somebody could run these: what they waited for is over.
+if #ran > 0 then redis.call('HDEL', notes, unpack(ran)) end
 happened('recovered', back, details)
 if #back == 0 then tell_if_drained() end
 wake_idle()

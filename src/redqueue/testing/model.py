@@ -274,6 +274,7 @@ class Model(Stored):
         if run.verb == "k":
             job.crashes += 1
             job.recoveries += 1
+            job.note = None
         if run.verb == "l" and run.told["note"]:
             job.take_note(self.now, run.told["note"])
         if run.verb in "lk":
@@ -343,7 +344,8 @@ class Model(Stored):
             return True
         else:
             job.crashes += crash
-            job.start_by = None if crash else job.start_by
+            if crash:
+                job.start_by = job.note = None
             job.recoveries += 1
             job.lease.mark = "C" if crash else "R"
             job.move("waiting", job.order, lease=job.lease)

@@ -20,7 +20,6 @@ from redqueue.core.lease import Claimed
 from redqueue.errors import RedisError
 
 if TYPE_CHECKING:
-    from redqueue.worker.lag import LagWatch
     from redqueue.worker.pump import Pump
 
 logger = logging.getLogger("redqueue.worker")
@@ -51,7 +50,6 @@ class Heartbeat:
         on_down, on_up: told whether Redis answers.
         on_refused: told that Redis will never take these calls.
         on_ended: told that nothing is renewed any more. All of them are called in this thread.
-        watch: looks at the event loop between the renewals.
     Attributes:
         renewed_at: the monotonic time of each queue's last renewal that Redis answered; the start's before the first.
     """
@@ -67,7 +65,6 @@ class Heartbeat:
         on_up: Callable[[], None],
         on_refused: Callable[[RedisError], None],
         on_ended: Callable[[], None],
-        watch: LagWatch,
     ) -> None:
         self._transport = transport
         self._session = session
@@ -77,7 +74,6 @@ class Heartbeat:
         self._on_up = on_up
         self._on_refused = on_refused
         self._on_ended = on_ended
-        self._watch = watch
         self.renewed_at: dict[Pump, float] = {}
         self._wake = threading.Event()
         self._ended = False
@@ -107,7 +103,7 @@ class Heartbeat:
     def _serve(self) -> None:
         try:
             while not self._ended:
-                asked = self._watch.wait(self._wake, self._pause())
+                asked = self._wake.wait(self._pause())
                 self._wake.clear()
                 if not self._ended and (asked or not self._rests()):
                     self._rested = 0

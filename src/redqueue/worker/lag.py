@@ -1,6 +1,7 @@
 """Whether the worker's event loop stands: code that blocks it holds up all else that the worker does.
 
-The heartbeat's thread looks, since what stands can't look after itself.
+A thread looks, since what stands can't look after itself: one of its own, since a log or a disk that stands would hold
+up the heartbeat's, and the leases with it.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ class LagWatch:
     """Asks the loop for an answer twice in that time while jobs run, and measures how long it takes.
 
     Args:
-        runs: what runs now; called in the heartbeat's thread.
+        runs: what runs now; called in the watch's thread, as the others are.
         lease_ms: of the queue with the shortest lease.
-        on_look: called in that thread after each look, also while nothing runs.
+        on_look: called after each look, also while nothing runs.
+        on_end: called last.
     """
 
     def __init__(
@@ -50,11 +52,15 @@ class LagWatch:
         runs: Callable[[], Sequence[Run]],
         lease_ms: Callable[[], int],
         on_look: Callable[[], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._runs = runs
         self._lease_ms = lease_ms
         self._on_look = on_look
+        self._on_end = on_end
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="redqueue-watch", daemon=True)
         self._asked_at: float | None = None
         self._longest = 0.0
         self._warned_at = -WARN_EVERY
@@ -70,19 +76,27 @@ class LagWatch:
         """The longest of them so far."""
         return max(self._longest, self.standing)
 
-    def wait(self, wake: threading.Event, seconds: float) -> bool:
-        """As ``wake.wait``, with looks at the loop in between."""
-        until = monotonic() + seconds
-        while (left := until - monotonic()) > 0:
-            began, pause = monotonic(), min(left, stands_after(self._lease_ms()) / 2)
-            if wake.wait(pause):
-                return True
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Look no more. Returns at once."""
+        self._over.set()
+
+    def _serve(self) -> None:
+        began, pause = monotonic(), self._pause()
+        while not self._over.wait(pause):
             try:
                 self._look(monotonic() - began - pause)
                 self._on_look()
-            except Exception:  # the leases depend on this thread
+            except Exception:
                 logger.exception("looking at the event loop failed")
-        return wake.is_set()
+            began, pause = monotonic(), self._pause()
+        self._on_end()
+
+    def _pause(self) -> float:
+        return stands_after(self._lease_ms()) / 2
 
     def _look(self, overslept: float) -> None:
         """Warn of what stands, or ask the loop."""
@@ -93,13 +107,14 @@ class LagWatch:
         after = stands_after(lease_ms)
         if overslept > after:
             # Nor did this thread get a turn: the loop is not to blame for that time.
-            self._asked_at = None if self._asked_at is None else monotonic()
+            if self._asked_at is not None:
+                self._ask()
             self._warn(_process_stood(overslept, lease_ms, runs), ())
         elif self._asked_at is None:
             self._ask()
         elif self.standing > after:
-            blocking = self._on_loop(runs)
-            self._warn(_loop_stands(self.standing, lease_ms, blocking), blocking)
+            blocking, surely = self._on_loop(runs)
+            self._warn(_loop_stands(self.standing, lease_ms, blocking, surely), blocking if surely else ())
 
     def _ask(self) -> None:
         asked_at = self._asked_at = monotonic()
@@ -107,30 +122,32 @@ class LagWatch:
             self._loop.call_soon_threadsafe(self._answer, asked_at)
 
     def _answer(self, asked_at: float) -> None:
-        self._longest = max(self._longest, monotonic() - asked_at)
-        self._asked_at = None
+        if asked_at == self._asked_at:  # else it was asked again meanwhile
+            self._longest = max(self._longest, monotonic() - asked_at)
+            self._asked_at = None
 
-    def _on_loop(self, runs: Sequence[Run]) -> list[Run]:
-        """The run that the loop is in; when that can't be told, all that it may be in."""
+    def _on_loop(self, runs: Sequence[Run]) -> tuple[list[Run], bool]:
+        """The run that the loop is in, surely; when that can't be told, all that it may be in."""
         current = asyncio.current_task(self._loop)
         entered = [run for run in runs if run.task is not None and not run.in_thread]
-        return [run for run in entered if run.task is current] or entered
+        inside = [run for run in entered if run.task is current]
+        return inside or entered, len(inside) == 1
 
     def _warn(self, text: str, blocking: Sequence[Run]) -> None:
         if monotonic() - self._warned_at < WARN_EVERY:
             return
         self._warned_at = monotonic()
-        facts = {"queue": blocking[0].facts.queue, "job_id": blocking[0].claimed.id} if len(blocking) == 1 else {}
+        facts = {"queue": blocking[0].facts.queue, "job_id": blocking[0].claimed.id} if blocking else {}
         logger.warning("%s", text, extra=facts)
 
 
-def _loop_stands(seconds: float, lease_ms: int, blocking: Sequence[Run]) -> str:
+def _loop_stands(seconds: float, lease_ms: int, blocking: Sequence[Run], surely: bool) -> str:
     if not blocking:
         who = "no job runs on it, so other code of this process blocks it"
-    elif len(blocking) == 1:
+    elif surely:
         who = f"{_named(blocking)} runs on it"
     else:
-        who = f"one of its jobs may block it ({_named(blocking)})"
+        who = f"one of its jobs may block it ({_named(blocking)}), or other code of this process"
     return (
         f"the event loop has been standing for {seconds:.1f} s, and with it all else in this worker but its leases "
         f"({lease_ms / 1000:g} s): {who}. Code that blocks belongs into a plain def, which runs in a thread, or into "

@@ -163,8 +163,8 @@ class ReadyFile:
                 self._write()
 
     def _write(self) -> None:
-        # Not through a link that somebody else left in a shared folder.
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        # Not through a link that somebody else left in a shared folder, nor for ever into a pipe.
+        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.open(self._path, flags, 0o644)
         try:
             os.write(file, self._text)

@@ -69,6 +69,7 @@ class Shift:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._beaten = asyncio.Event()
+        self._unwatched = asyncio.Event()
         self._asked = False
         self._entering: list[Pump] = []
         self._entered: list[Pump] = []
@@ -104,8 +105,7 @@ class Shift:
             on_down=self._from_thread(self._lose),
             on_up=self._from_thread(self._link.restore),
             on_refused=self._from_thread(self._refuse),
-            on_ended=self._end_beating,
-            watch=self._lag,
+            on_ended=self._from_thread(self._beaten.set),
         )
 
     def health(self) -> WorkerHealth:
@@ -205,6 +205,7 @@ class Shift:
         ended: list[BaseException | None] = []
         try:
             self._heartbeat.start()
+            self._lag.start()
             await asyncio.wait([stopping, *pumping, *chores], return_when=asyncio.FIRST_COMPLETED)
             await self._finish(pumping)
         except asyncio.CancelledError:
@@ -219,9 +220,10 @@ class Shift:
         for pump in self._pumps:
             pump.end()
         self._heartbeat.end()
+        self._lag.end()
         ended.extend(await _end(tasks))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._beaten.wait(), LEAVE_WITHIN)
+            await asyncio.wait_for(asyncio.gather(self._beaten.wait(), self._unwatched.wait()), LEAVE_WITHIN)
         await self._leave()
         self._hooks.tell("stop", WorkerStopped(self._session.worker, self._claimed()))
 
@@ -376,7 +378,7 @@ class Shift:
             self._pumps,
             self._slots,
             self._link,
-            begun=lambda: len(self._entered) == len(self._pumps) and not self._stop.is_set(),
+            begun=lambda: len(self._entered) == len(self._pumps) and not self._is_leaving(),
             running=lambda: len(self.runner.running()),
             looks=not self._config.burst,
             path=self._config.ready_file,
@@ -386,11 +388,15 @@ class Shift:
             self.runner.running,
             lambda: min(pump.lease_ms for pump in self._pumps),
             lambda: readiness.tend(self._heartbeat, self._lag),
+            self._end_watch,
         )
 
-    def _end_beating(self) -> None:
+    def _is_leaving(self) -> bool:
+        return self._stop.is_set() or any(pump.stopping for pump in self._pumps)
+
+    def _end_watch(self) -> None:
         self._readiness.end()  # in the thread that keeps the file
-        self._from_thread(self._beaten.set)()
+        self._from_thread(self._unwatched.set)()
 
     def _pump(self, name: str, limit: int) -> Pump:
         keys = Keys(name, self._config.prefix, self._config.seal)

@@ -80,6 +80,7 @@ local function crash_runs(runs)
     ids[i], details[run.id] = run.id, 'crashed'
     local failed_runs, crashes, recoveries = tries_of(redis.call('HGET', tries, run.id))
     set_tries(run.id, failed_runs, crashes + 1, recoveries + 1)
+    redis.call('HDEL', notes, run.id)
     redis.call('ZADD', waiting, (lease_parts(run.lease)), run.id)
   end
   happened('recovered', ids, details)
