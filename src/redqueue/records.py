@@ -139,7 +139,7 @@ class WorkerHealth:
     """Whether a worker can take jobs: what a readiness probe answers with.
 
     Attributes:
-        ready: its calls that claim are answered, or it has no free slot and its leases are renewed.
+        ready: its calls that settle and claim are answered, or it has no free slot and its leases are renewed.
         worker: host and process id; None: it doesn't work.
         running: jobs that run now.
         claimed_s_ago: seconds since Redis last answered such a call, of the queue for which that is longest; None:

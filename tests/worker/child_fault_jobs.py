@@ -58,7 +58,7 @@ def write_nonsense(data: Any) -> None:
 
 
 def write_to_sockets(text: bytes) -> None:
-    for fd in range(3, 1024):  # it keeps the number that its parent gave it
+    for fd in (int(one.name) for one in list(Path("/dev/fd").iterdir())):  # it keeps the number that its parent gave it
         with suppress(OSError):
             if stat.S_ISSOCK(os.fstat(fd).st_mode):
                 os.write(fd, text)
